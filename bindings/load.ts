@@ -1,0 +1,62 @@
+// Finds the native addon. Order: SWEETSPOT_ADDON (a path) -> the local build. Every failure is kept, so that the one error
+// a caller sees lists all causes and what to type.
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The native Device class: see bindings/napi/device.h. */
+export interface NativeDevice {
+  alloc(bytes: number): number;
+  free(id: number): void;
+  write(id: number, offset: number, bytes: Uint8Array): void;
+  read(id: number, offset: number, length: number): Promise<Uint8Array>;
+  compile(words: Uint32Array): number;
+  run(id: number): void;
+  release(id: number): void;
+  fence(): Promise<void>;
+  allocated(): number;
+  close(): void;
+}
+
+export interface NativeAddon {
+  /** ISAs compiled in that this machine can run, best first. */
+  cpuIsas(): string[];
+  Device: new (kind: 'cpu', threads: number, isa: string) => NativeDevice;
+}
+
+export type LoadResult =
+  | { readonly addon: NativeAddon; readonly path: string }
+  | { readonly failures: readonly string[] };
+
+let loaded: LoadResult | undefined;
+
+/** The folder that holds package.json, from here or from dist/. */
+export function packageRoot(): string {
+  let folder = path.dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(path.join(folder, 'package.json'))) {
+    const parent = path.dirname(folder);
+    if (parent === folder) throw new Error('sweetspot: package.json not found above its own files');
+    folder = parent;
+  }
+  return folder;
+}
+
+/** Loads the addon once. Never throws: an absent addon is a result with reasons. */
+export function loadAddon(): LoadResult {
+  if (loaded !== undefined) return loaded;
+  const require = createRequire(import.meta.url);
+  const candidates = [process.env['SWEETSPOT_ADDON'], path.join(packageRoot(), 'build/Release/sweetspot.node')];
+  const failures: string[] = [];
+  for (const file of candidates) {
+    if (file === undefined || file === '') continue;
+    try {
+      loaded = { addon: require(file) as NativeAddon, path: file };
+      return loaded;
+    } catch (error) {
+      failures.push(`${file}: ${(error as Error).message.split('\n')[0]}`);
+    }
+  }
+  loaded = { failures };
+  return loaded;
+}

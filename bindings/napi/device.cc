@@ -1,0 +1,211 @@
+#include "napi/device.h"
+
+#include <string>
+#include <unordered_map>
+
+using sweetspot::Stream;
+
+// One promise that the stream thread will settle.
+struct Device::Completion {
+  Napi::Promise::Deferred deferred;
+  Napi::Reference<Napi::Uint8Array> target;  // keeps a read's memory alive
+};
+
+// Completions by number, touched on the JavaScript thread only. It outlives the Device object, because deliveries may
+// still be queued when the device closes or the environment is torn down; they then find nothing here.
+struct Device::Shared {
+  std::unordered_map<uint64_t, Completion> waiting;
+  uint64_t next = 1;
+  napi_threadsafe_function notify = nullptr;
+};
+
+// What the stream thread hands over.
+struct Device::Delivery {
+  std::shared_ptr<Shared> shared;
+  uint64_t number;
+  std::string error;
+};
+
+namespace {
+
+template <class F>
+auto guarded(Napi::Env env, F body) {
+  try {
+    return body();
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw Napi::Error::New(env, error.what());
+  }
+}
+
+uint32_t id_of(const Napi::CallbackInfo& info, size_t index) {
+  if (!info[index].IsNumber()) throw Napi::TypeError::New(info.Env(), "expected a number");
+  return info[index].As<Napi::Number>().Uint32Value();
+}
+
+size_t size_of(const Napi::CallbackInfo& info, size_t index) {
+  const double value = info[index].IsNumber() ? info[index].As<Napi::Number>().DoubleValue() : -1.0;
+  if (!(value >= 0.0 && value <= 9007199254740991.0))
+    throw Napi::RangeError::New(info.Env(), "expected a size in bytes");
+  return static_cast<size_t>(value);
+}
+
+}  // namespace
+
+Napi::Function Device::define(Napi::Env env) {
+  return DefineClass(env, "Device",
+                     {InstanceMethod<&Device::alloc>("alloc"), InstanceMethod<&Device::free>("free"),
+                      InstanceMethod<&Device::write>("write"), InstanceMethod<&Device::read>("read"),
+                      InstanceMethod<&Device::compile>("compile"), InstanceMethod<&Device::run>("run"),
+                      InstanceMethod<&Device::release>("release"), InstanceMethod<&Device::fence>("fence"),
+                      InstanceMethod<&Device::allocated>("allocated"), InstanceMethod<&Device::close>("close")});
+}
+
+Device::Device(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Device>(info), shared_(std::make_shared<Shared>()) {
+  Napi::Env env = info.Env();
+  const std::string kind = info[0].As<Napi::String>();
+  const uint32_t threads = id_of(info, 1);
+  const std::string isa = info[2].As<Napi::String>();
+  guarded(env, [&] {
+    auto executor = kind == "cpu" ? sweetspot::make_cpu_executor({threads, isa}) : nullptr;
+    if (executor == nullptr) throw std::runtime_error("no device " + kind + " " + isa);
+    stream_ = std::make_unique<Stream>(std::move(executor));
+  });
+  const Napi::String name = Napi::String::New(env, "sweetspot stream");
+  if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr, complete,
+                                      &shared_->notify) !=
+      napi_ok)
+    throw Napi::Error::New(env, "could not create a thread-safe function");
+  napi_unref_threadsafe_function(env, shared_->notify);
+  napi_add_env_cleanup_hook(env, cleanup, this);
+}
+
+Device::~Device() { shut_down(); }
+
+void Device::Finalize(Napi::Env env) {
+  napi_remove_env_cleanup_hook(env, cleanup, this);
+  shut_down();
+}
+
+// The environment goes away (process exit, worker.terminate()): stop the thread before anything it uses does.
+void Device::cleanup(void* self) { static_cast<Device*>(self)->shut_down(); }
+
+void Device::shut_down() {
+  stream_.reset();  // joins the stream thread: nothing delivers any more
+  shared_->waiting.clear();
+  if (shared_->notify != nullptr) napi_release_threadsafe_function(shared_->notify, napi_tsfn_release);
+  shared_->notify = nullptr;
+}
+
+Stream& Device::stream(Napi::Env env) {
+  if (stream_ == nullptr) throw Napi::Error::New(env, "the backend is closed");
+  return *stream_;
+}
+
+uint64_t Device::pending(Napi::Env env, Napi::Reference<Napi::Uint8Array> target) {
+  // Referenced only while a promise is pending: an idle device must not keep Node alive, a busy one must.
+  if (shared_->waiting.empty()) napi_ref_threadsafe_function(env, shared_->notify);
+  const uint64_t number = shared_->next++;
+  shared_->waiting.emplace(number, Completion{Napi::Promise::Deferred::New(env), std::move(target)});
+  return number;
+}
+
+Stream::Done Device::deliver(uint64_t number) {
+  // Runs on the stream thread, which is joined before notify is released.
+  return [shared = shared_, notify = shared_->notify, number](const std::string& error) {
+    auto* delivery = new Delivery{shared, number, error};
+    if (napi_call_threadsafe_function(notify, delivery, napi_tsfn_nonblocking) != napi_ok) delete delivery;
+  };
+}
+
+void Device::complete(napi_env raw, napi_value, void*, void* data) {
+  const std::unique_ptr<Delivery> delivery(static_cast<Delivery*>(data));
+  if (raw == nullptr) return;  // the environment is being torn down
+  Napi::Env env(raw);
+  Napi::HandleScope scope(env);
+  auto& waiting = delivery->shared->waiting;
+  const auto found = waiting.find(delivery->number);
+  if (found == waiting.end()) return;  // close() has settled it
+  const Completion completion = std::move(found->second);
+  waiting.erase(found);
+  if (waiting.empty()) napi_unref_threadsafe_function(env, delivery->shared->notify);
+  if (!delivery->error.empty()) {
+    completion.deferred.Reject(Napi::Error::New(env, delivery->error).Value());
+  } else if (completion.target.IsEmpty()) {
+    completion.deferred.Resolve(env.Undefined());
+  } else {
+    completion.deferred.Resolve(completion.target.Value());
+  }
+}
+
+Napi::Value Device::alloc(const Napi::CallbackInfo& info) {
+  const size_t bytes = size_of(info, 0);
+  return guarded(info.Env(), [&] { return Napi::Number::New(info.Env(), stream(info.Env()).alloc(bytes)); });
+}
+
+void Device::free(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] { stream(info.Env()).free(id_of(info, 0)); });
+}
+
+void Device::write(const Napi::CallbackInfo& info) {
+  if (!info[2].IsTypedArray()) throw Napi::TypeError::New(info.Env(), "write expects a Uint8Array");
+  const auto bytes = info[2].As<Napi::Uint8Array>();
+  guarded(info.Env(),
+          [&] { stream(info.Env()).write(id_of(info, 0), size_of(info, 1), bytes.Data(), bytes.ByteLength()); });
+}
+
+Napi::Value Device::read(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const uint32_t id = id_of(info, 0);
+  const size_t offset = size_of(info, 1);
+  const size_t length = size_of(info, 2);
+  return guarded(env, [&]() -> Napi::Value {
+    Stream& queue = stream(env);
+    queue.check_range(id, offset, length, "read");
+    auto target = Napi::Uint8Array::New(env, length);
+    const uint64_t number = pending(env, Napi::Persistent(target));
+    queue.read(id, offset, target.Data(), length, deliver(number));
+    return shared_->waiting.at(number).deferred.Promise();
+  });
+}
+
+Napi::Value Device::compile(const Napi::CallbackInfo& info) {
+  if (!info[0].IsTypedArray()) throw Napi::TypeError::New(info.Env(), "compile expects a Uint32Array");
+  const auto words = info[0].As<Napi::Uint32Array>();
+  return guarded(info.Env(), [&] {
+    return Napi::Number::New(info.Env(), stream(info.Env()).compile(words.Data(), words.ElementLength()));
+  });
+}
+
+void Device::run(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] { stream(info.Env()).run(id_of(info, 0)); });
+}
+
+void Device::release(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] { stream(info.Env()).release(id_of(info, 0)); });
+}
+
+Napi::Value Device::fence(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    Stream& queue = stream(env);
+    const uint64_t number = pending(env, {});
+    queue.fence(deliver(number));
+    return shared_->waiting.at(number).deferred.Promise();
+  });
+}
+
+Napi::Value Device::allocated(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(stream(info.Env()).allocated()));
+}
+
+void Device::close(const Napi::CallbackInfo& info) {
+  if (stream_ == nullptr) return;
+  Napi::Env env = info.Env();
+  stream_.reset();
+  for (auto& [number, completion] : shared_->waiting)
+    completion.deferred.Reject(Napi::Error::New(env, "the backend was closed").Value());
+  if (!shared_->waiting.empty()) napi_unref_threadsafe_function(env, shared_->notify);
+  shut_down();
+}

@@ -1,0 +1,106 @@
+// The microkernel: a tile of C held in registers while K passes by, and the only sizes that differ between ISAs.
+// Each step of K loads kUnitCols columns of B and broadcasts one number of A for each row. A new ISA sets kUnitRows and
+// kUnitVecs so that rows * vecs accumulators, `vecs` vectors of B and one of A fit in its registers.
+#pragma once
+#include "cpu/kernel.h"
+
+namespace sweetspot::SWEETSPOT_ISA {
+
+#if defined(SWEETSPOT_ISA_AVX512)
+constexpr size_t kUnitRows = 12, kUnitVecs = 2;
+#elif defined(SWEETSPOT_ISA_AVX2)
+constexpr size_t kUnitRows = 6, kUnitVecs = 2;
+#elif defined(SWEETSPOT_ISA_NEON)
+constexpr size_t kUnitRows = 8, kUnitVecs = 2;
+#else
+constexpr size_t kUnitRows = 4, kUnitVecs = 2;
+#endif
+constexpr size_t kUnitCols = kUnitVecs * Vec::N;
+
+// One call: c (rows, width) = alpha * a b (+ bias) (+ add). b has whole vectors behind every row, whatever the width.
+struct MicroCall {
+  size_t depth;
+  const float* a;
+  size_t lda;  // between rows when A is row-major, else between steps of K
+  const float* b;
+  size_t ldb;
+  float* c;
+  const float* add;  // laid out as c, may be c; or nullptr
+  size_t ldc;
+  const float* bias;  // or nullptr
+  float alpha;
+  size_t width;
+};
+
+// RowMajor: a[row * lda + step]; otherwise a[step * lda + row].
+template <bool RowMajor, size_t Rows, size_t Vecs>
+void micro(const MicroCall& call) {
+  Vec acc[Rows][Vecs];
+#pragma GCC unroll 16
+  for (size_t i = 0; i < Rows; i++) {
+#pragma GCC unroll 4
+    for (size_t v = 0; v < Vecs; v++) acc[i][v] = Vec::zero();
+  }
+  const size_t lda = call.lda, ldb = call.ldb;
+  const float* b = call.b;
+  // Row-major rows are reached from three pointers with offsets 0, 1, 2 and 3 lda: few enough for the address registers.
+  const float* a = call.a;
+  const float* a4 = RowMajor && Rows > 4 ? a + 4 * lda : a;
+  const float* a8 = RowMajor && Rows > 8 ? a + 8 * lda : a;
+  const size_t lda3 = 3 * lda;
+#pragma GCC unroll 2
+  for (size_t p = 0; p < call.depth; p++) {
+    Vec y[Vecs];
+#pragma GCC unroll 4
+    for (size_t v = 0; v < Vecs; v++) y[v] = Vec::load(b + v * Vec::N);
+#pragma GCC unroll 16
+    for (size_t i = 0; i < Rows; i++) {
+      const float* base = i < 4 ? a : i < 8 ? a4 : a8;
+      const size_t step = i % 4 == 0 ? 0 : i % 4 == 1 ? lda : i % 4 == 2 ? 2 * lda : lda3;
+      const Vec x = Vec::set(RowMajor ? base[step] : a[i]);
+#pragma GCC unroll 4
+      for (size_t v = 0; v < Vecs; v++) acc[i][v] = fma(x, y[v], acc[i][v]);
+    }
+    b += ldb;
+    if (RowMajor) {
+      a++, a4++, a8++;
+    } else {
+      a += lda;
+    }
+  }
+  const Vec alpha = Vec::set(call.alpha);
+  const bool whole = call.width == Vecs * Vec::N;
+#pragma GCC unroll 16
+  for (size_t i = 0; i < Rows; i++) {
+    float* c = call.c + i * call.ldc;
+    const float* add = call.add == nullptr ? nullptr : call.add + i * call.ldc;
+#pragma GCC unroll 4
+    for (size_t v = 0; v < Vecs; v++) {
+      const size_t at = v * Vec::N;
+      Vec r = acc[i][v] * alpha;
+      if (whole) {
+        if (call.bias != nullptr) r = r + Vec::load(call.bias + at);
+        if (add != nullptr) r = r + Vec::load(add + at);
+        r.store(c + at);
+      } else if (at < call.width) {
+        const size_t n = min_size(Vec::N, call.width - at);
+        if (call.bias != nullptr) r = r + Vec::load(call.bias + at, n);
+        if (add != nullptr) r = r + Vec::load(add + at, n);
+        r.store(c + at, n);
+      }
+    }
+  }
+}
+
+using Micro = void (*)(const MicroCall&);
+
+// The microkernel for `rows` in 1..kUnitRows; a partial tile of rows costs what it has, not a whole tile.
+template <bool RowMajor, size_t Vecs, size_t Rows = kUnitRows>
+inline Micro pick_micro(size_t rows) {
+  if constexpr (Rows > 1) {
+    if (rows != Rows) return pick_micro<RowMajor, Vecs, Rows - 1>(rows);
+  }
+  return micro<RowMajor, Rows, Vecs>;
+}
+
+}  // namespace sweetspot::SWEETSPOT_ISA

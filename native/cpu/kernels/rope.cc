@@ -1,0 +1,74 @@
+// Rotary position embedding on the query and key heads of fused attention rows, in the half-split convention: element j
+// of a head turns with element j + headDim / 2. The gradient is the same kernel with inverse = 1.
+//
+// Sines are computed for every row, not looked up: positions are data, and one row's headDim / 2 angles serve all its
+// heads. Angles are kept in turns, in double, because position * frequency in float would lose the angle of late
+// positions; after the whole and quarter turns are taken off, a float polynomial on [-pi/4, pi/4] is exact enough
+// (error about 1e-7). Work is split by blocks of rows.
+#include "cpu/kernels/rows.h"
+
+namespace sweetspot::SWEETSPOT_ISA {
+namespace {
+
+// Adding and subtracting this rounds a double below 2^51 to an integer, on machines without a rounding instruction too.
+constexpr double rounder = 6755399441055744.0;
+
+// cosine[j], sine[j] of position * turns[j] whole turns.
+void angles(int32_t position, const double* turns, size_t half, float sign, float* cosine, float* sine) {
+  for (size_t j = 0; j < half; j++) {
+    const double all = position * turns[j];
+    const double turn = all - ((all + rounder) - rounder);
+    const double quarter = (4.0 * turn + rounder) - rounder;
+    const float r = static_cast<float>((turn - 0.25 * quarter) * 6.283185307179586);
+    const float q = static_cast<float>(quarter);  // -2, -1, 0, 1 or 2
+    const float s = r * r;
+    const float sin_r = r + r * s * (-1.6666654611e-1f + s * (8.3321608736e-3f + s * -1.9515295891e-4f));
+    const float cos_r = 1.0f - 0.5f * s +
+                        s * s * (4.166664568298827e-2f + s * (-1.388731625493765e-3f + s * 2.443315711809948e-5f));
+    // cos(r + q pi/2) is cos, -sin, -cos, sin of r for q = 0, 1, 2, -1; sin(r + q pi/2) is sin, cos, -sin, -cos.
+    const bool odd = q * q == 1.0f;
+    const float even_sign = q * q == 4.0f ? -1.0f : 1.0f;
+    cosine[j] = odd ? -q * sin_r : even_sign * cos_r;
+    sine[j] = (odd ? q * cos_r : even_sign * sin_r) * sign;
+  }
+}
+
+void rotate(const float* x, float* y, const float* cosine, const float* sine, size_t half) {
+  each_vec(half, [&](size_t j, auto lanes) {
+    const Vec a = lanes.load(x + j), b = lanes.load(x + half + j), c = lanes.load(cosine + j), s = lanes.load(sine + j);
+    lanes.store(a * c - b * s, y + j);
+    lanes.store(a * s + b * c, y + half + j);
+  });
+}
+
+}  // namespace
+
+void rope(Context& ctx, const RopeRow& row) {
+  const size_t rows = row.rows, dim = row.headDim, half = dim / 2, rotated = row.heads + size_t{row.kvHeads};
+  const size_t width = (rotated + row.kvHeads) * dim, block = max_size(1, kTaskElements / max_size(width, 1));
+  const float *x = ctx.f32(row.x), sign = row.inverse ? -1.0f : 1.0f;
+  const int32_t* positions = ctx.i32(row.positions);
+  float* y = ctx.f32(row.y);
+  const size_t part = round_up(2 * half, 16);
+  auto* scratch = static_cast<float*>(ctx.scratch((ctx.threads * part + 2 * half) * sizeof(float) + 64));
+  if (scratch == nullptr) return;
+  auto* turns = reinterpret_cast<double*>(scratch + ctx.threads * part);
+  for (size_t j = 0; j < half; j++)
+    turns[j] = std::pow(static_cast<double>(row.theta), -2.0 * static_cast<double>(j) / static_cast<double>(dim)) /
+               6.283185307179586;
+  parallel(ctx, ceil_div(rows, block), [&](uint32_t task, uint32_t thread) {
+    float *cosine = scratch + thread * part, *sine = cosine + half;
+    for (size_t r = task * block; r < min_size(rows, (task + 1) * block); r++) {
+      angles(positions[r], turns, half, sign, cosine, sine);
+      const float* from = x + r * width;
+      float* to = y + r * width;
+      for (size_t h = 0; h < rotated; h++) {
+        rotate(from + h * dim, to + h * dim, cosine, sine, half);
+        if (dim % 2 == 1) to[h * dim + dim - 1] = from[h * dim + dim - 1];
+      }
+      row_copy(from + rotated * dim, to + rotated * dim, row.kvHeads * dim);
+    }
+  });
+}
+
+}  // namespace sweetspot::SWEETSPOT_ISA

@@ -1,0 +1,29 @@
+// Functions on Vec that every ISA shares, and loops over rows with a masked tail.
+#pragma once
+
+namespace sweetspot::SWEETSPOT_ISA {
+
+// e^x to about 2 units in the last place. x is clamped to [-87.3, 88.3], where the result stays a normal number;
+// exp(-inf) is about 1e-38, not 0. NaN gives NaN.
+inline Vec exp(Vec x) {
+  const Vec low = Vec::set(-87.3f), high = Vec::set(88.3f);
+  // Written as selects so that a NaN passes through (min and max would drop it).
+  Vec y = select_less(x, low, low, x);
+  y = select_less(high, y, high, y);
+  const Vec n = round(y * Vec::set(1.44269504088896341f));
+  Vec r = fma(n, Vec::set(-0.693359375f), y);
+  r = fma(n, Vec::set(2.12194440e-4f), r);
+  Vec p = Vec::set(1.9875691500e-4f);
+  p = fma(p, r, Vec::set(1.3981999507e-3f));
+  p = fma(p, r, Vec::set(8.3334519073e-3f));
+  p = fma(p, r, Vec::set(4.1665795894e-2f));
+  p = fma(p, r, Vec::set(1.6666665459e-1f));
+  p = fma(p, r, Vec::set(5.0000001201e-1f));
+  p = fma(p, r * r, r + Vec::set(1.0f));
+  return p * exp2_integer(n);
+}
+
+// 1 / (1 + e^-x)
+inline Vec sigmoid(Vec x) { return Vec::set(1.0f) / (Vec::set(1.0f) + exp(Vec::zero() - x)); }
+
+}  // namespace sweetspot::SWEETSPOT_ISA

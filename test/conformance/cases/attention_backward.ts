@@ -1,0 +1,43 @@
+// dqkv of attention; y and lse are those that belong to qkv.
+import { apply } from '../../support/oracle/ops.js';
+import { type Draw, defineCases, product, range } from '../case.js';
+import { sprinkle } from '../generators.js';
+import { layouts } from './shared/heads.js';
+
+function forward({ dims, scalars, drawn }: Draw) {
+  const sizes = {
+    batch: dims['batch']!,
+    time: dims['time']!,
+    heads: dims['heads']!,
+    kvHeads: dims['kvHeads']!,
+    headDim: dims['headDim']!,
+  };
+  return apply('attention', { qkv: drawn['qkv']! }, sizes, { scale: scalars['scale']! });
+}
+
+export const cases = defineCases({
+  op: 'attention_backward',
+  flops: ({ batch, time, heads, headDim }) => ((batch * heads * time * (time + 1)) / 2) * (10 * headDim + 5),
+  length: ({ time, headDim }) => Math.max(time, headDim),
+  scalars: { scale: 0.25 },
+  inputs: { y: (draw) => forward(draw).y, lse: (draw) => forward(draw).lse },
+  list: [
+    ...range(0, 33).map((time) => ({
+      dims: { batch: 2, time, heads: 2, kvHeads: 1, headDim: 16 },
+      base: (time % 3) * 64,
+    })),
+    ...range(1, 33).map((headDim) => ({ dims: { batch: 1, time: 19, heads: 2, kvHeads: 2, headDim } })),
+    ...product(layouts, [1, 63, 64, 65, 130]).map(([[heads, kvHeads, headDim], time]) => ({
+      dims: { batch: 1, time, heads, kvHeads, headDim },
+    })),
+    { dims: { batch: 0, time: 5, heads: 2, kvHeads: 1, headDim: 8 } },
+    { dims: { batch: 1, time: 70, heads: 2, kvHeads: 1, headDim: 32 }, scalars: { scale: 20 }, label: 'sharp' },
+    {
+      dims: { batch: 2, time: 40, heads: 2, kvHeads: 2, headDim: 16 },
+      inputs: { dy: sprinkle([NaN, NaN]) },
+      label: 'nan',
+    },
+    { dims: { batch: 1, time: 300, heads: 4, kvHeads: 1, headDim: 32 } },
+    { dims: { batch: 4, time: 256, heads: 4, kvHeads: 2, headDim: 32 }, large: true },
+  ],
+});

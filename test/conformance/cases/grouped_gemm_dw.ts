@@ -1,0 +1,35 @@
+// The gradient of a group's matrix: zeros where the group has no rows.
+import { defineCases, sweep } from '../case.js';
+import { offsetsTo, sprinkle } from '../generators.js';
+
+const shapes = [
+  [1, 1, 1, 1],
+  [1, 40, 9, 13],
+  [3, 0, 5, 7],
+  [4, 10, 0, 3],
+  [4, 10, 3, 0],
+  [5, 31, 17, 33],
+  [16, 50, 33, 20],
+  [7, 100, 64, 48],
+  [2, 700, 65, 70],
+  [40, 12, 16, 8],
+] as const;
+
+export const cases = defineCases({
+  op: 'grouped_gemm_dw',
+  flops: ({ rows, m, n }) => 2 * rows * m * n,
+  length: ({ rows }) => rows,
+  inputs: { offsets: offsetsTo('rows') },
+  list: [
+    { dims: { groups: 0, rows: 0, m: 4, n: 4 } },
+    ...shapes.map(([groups, rows, m, n]) => ({ dims: { groups, rows, m, n } })),
+    ...sweep((n, base) => ({ dims: { groups: 3, rows: 17, m: 7, n }, base })),
+    {
+      dims: { groups: 4, rows: 20, m: 9, n: 9 },
+      inputs: { offsets: () => [0, 0, 0, 20, 20] },
+      label: 'one full group',
+    },
+    { dims: { groups: 4, rows: 40, m: 9, n: 19 }, inputs: { a: sprinkle([NaN, Infinity]) }, label: 'special' },
+    { dims: { groups: 8, rows: 1024, m: 96, n: 128 }, large: true },
+  ],
+});

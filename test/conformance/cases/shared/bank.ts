@@ -1,0 +1,25 @@
+// Sizes shared by the bank ops: groups, slices, elements of a slice (a multiple of 256).
+import { product } from '../../case.js';
+
+const counts = [
+  [0, 3],
+  [1, 1],
+  [1, 4],
+  [2, 3],
+  [3, 7],
+  [4, 16],
+  [5, 5],
+  [8, 9],
+  [9, 4],
+  [17, 6],
+  [3, 33],
+  [33, 2],
+  [4, 0],
+] as const;
+
+export const bankDims = [
+  ...product(counts, [256, 1280]).map(([[groups, slices], size]) => ({ groups, slices, size })),
+  { groups: 4, slices: 5, size: 0 },
+  { groups: 2, slices: 3, size: 25_600 },
+];
+export const largeBank = { groups: 8, slices: 16, size: 16_384 };

@@ -1,0 +1,21 @@
+// y = silu(gate) * up
+import { defineCases, sweep } from '../case.js';
+import { sprinkle, uniform } from '../generators.js';
+
+export const cases = defineCases({
+  op: 'swiglu',
+  flops: ({ rows, cols }) => 5 * rows * cols,
+  length: () => 1,
+  inputs: { x: uniform(-6, 6) },
+  list: [
+    ...sweep((cols, base) => ({ dims: { rows: 3, cols }, base })),
+    ...[0, 1, 2, 65].map((rows) => ({ dims: { rows, cols: 40 } })),
+    {
+      dims: { rows: 3, cols: 100 },
+      inputs: { x: sprinkle([88, -88, 100, -100, 1000, -1000, 0, -0], uniform(-20, 20)) },
+      label: 'tails',
+    },
+    { dims: { rows: 3, cols: 40 }, inputs: { x: sprinkle([NaN, Infinity]) }, label: 'special' },
+    { dims: { rows: 512, cols: 352 }, large: true },
+  ],
+});

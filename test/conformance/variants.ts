@@ -1,0 +1,36 @@
+// Every kind of device the suite knows, and which of them this machine has. To add one: a line in VARIANTS that opens it or
+// says why not.
+import { type Backend, listIsas, openBackend } from '../../ts/backend/index.js';
+
+export interface Variant {
+  /** As in docs/coverage.md: 'cpu/avx2', 'cuda', 'wasm'. */
+  readonly name: string;
+  /** Folder of its kernels, one function an op, named like the op. */
+  readonly kernels: string;
+  readonly available: () => boolean;
+  readonly open: (threads: number) => Backend;
+}
+
+const cpu = (isa: string): Variant => ({
+  name: `cpu/${isa}`,
+  kernels: 'native/cpu/kernels',
+  available: () => listIsas().includes(isa),
+  open: (threads) => openBackend({ backend: 'cpu', isa, threads }),
+});
+
+const missing = (name: string, kernels: string): Variant => ({
+  name,
+  kernels,
+  available: () => false,
+  open: () => {
+    throw new Error(`${name} cannot be opened`);
+  },
+});
+
+export const VARIANTS: readonly Variant[] = [
+  cpu('scalar'),
+  cpu('avx2'),
+  cpu('avx512'),
+  missing('cuda', 'native/cuda/kernels'),
+  missing('wasm', 'assembly/kernels'),
+];

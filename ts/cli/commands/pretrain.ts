@@ -1,0 +1,182 @@
+// sweetspot pretrain: a corpus to a run folder, by one of the methods.
+import { type Command, Option } from 'commander';
+import { SweetspotError } from '../../backend/errors.js';
+import { pretrain as run } from '../../methods/pretrain.js';
+import { METHODS, type Method } from '../../methods/run.js';
+import { duration, fields, figure, percent, short } from '../format.js';
+import { count, list, real } from '../numbers.js';
+import { given, typed, verb } from '../session.js';
+import { pretrainWarnings } from '../warnings.js';
+
+interface Flags {
+  readonly method: Method;
+  readonly corpus: string;
+  readonly tokens: number;
+  readonly out: string;
+  readonly width?: number;
+  readonly layers?: number;
+  readonly heads?: number;
+  readonly kvHeads?: number;
+  readonly ffn?: number;
+  readonly context?: number;
+  readonly qkNorm?: boolean;
+  readonly untied?: boolean;
+  readonly slices?: number;
+  readonly expertVector?: number;
+  readonly projectedLayers?: number[];
+  /** False after --no-shared. */
+  readonly shared: boolean;
+  readonly clusters?: number;
+  readonly domain?: string[];
+  readonly domainTokens?: number;
+  readonly shrink?: number;
+  readonly trunkShare?: number;
+  readonly batchTokens?: number;
+  readonly learningRate?: number;
+  readonly weightDecay?: number;
+  readonly clip?: number;
+  readonly seed?: number;
+}
+
+/** Flags that only some methods read. A flag without effect is a mistake worth naming. */
+const ONLY: readonly (readonly [flag: string, name: keyof Flags, methods: readonly Method[]])[] = [
+  ['--slices', 'slices', ['projected']],
+  ['--expert-vector', 'expertVector', ['projected']],
+  ['--projected-layers', 'projectedLayers', ['projected']],
+  ['--trunk-share', 'trunkShare', ['mixture']],
+  ['--domain', 'domain', ['importance']],
+  ['--domain-tokens', 'domainTokens', ['importance']],
+  ['--shrink', 'shrink', ['importance']],
+  ['--clusters', 'clusters', ['importance', 'mixture', 'projected']],
+];
+
+function requireUsed(flags: Flags): void {
+  const useless = ONLY.find(([, name, methods]) => flags[name] !== undefined && !methods.includes(flags.method));
+  const [flag, , methods] =
+    useless ?? (!flags.shared && flags.method !== 'projected' ? ['--no-shared', '', ['projected']] : []);
+  if (flag === undefined) return;
+  throw new SweetspotError('SWEETSPOT_USAGE', {
+    what: `${flag} has no effect with --method ${flags.method}`,
+    expected: `--method ${methods!.join(' or ')}`,
+    fix: `leave ${flag} out, or choose that method`,
+  });
+}
+
+export function pretrain(program: Command): void {
+  const command = program
+    .command('pretrain')
+    .description('train on the generic corpus; the same command again goes on after an interrupt')
+    .addOption(new Option('--method <name>', 'how').choices(METHODS).makeOptionMandatory())
+    .requiredOption('--corpus <folder>', 'corpus folder; clustered for every method but slm')
+    .requiredOption('--tokens <n>', 'pretraining tokens, like 10M', count('--tokens'))
+    .requiredOption('--out <folder>', 'run folder to make, or to go on with')
+    .optionsGroup('Model:')
+    .option('--width <n>', 'width of the model, a multiple of 16 (default: 64)', count('--width'))
+    .option('--layers <n>', 'layers (default: 4)', count('--layers'))
+    .option('--heads <n>', 'attention heads (default: 4)', count('--heads'))
+    .option('--kv-heads <n>', 'key and value heads (default: as many as --heads)', count('--kv-heads'))
+    .option('--ffn <n>', 'feed-forward width (default: 8/3 of the width, a multiple of 16)', count('--ffn'))
+    .option('--context <n>', 'tokens of a window (default: 256)', count('--context'))
+    .option('--qk-norm', 'RMS norm on queries and keys: the Qwen3 layout (default: no, the Llama layout)')
+    .option('--untied', 'output matrix of its own (default: shared with the embedding)')
+    .optionsGroup('Clusters and experts:')
+    .option('--clusters <n>', 'which clustering of the corpus (default: 16)', count('--clusters'))
+    .option('--slices <n>', 'projected: slices of the bank, its capacity (default: 16)', count('--slices'))
+    .option(
+      '--expert-vector <n>',
+      "projected: length of an expert's vector (default: as many as --slices)",
+      count('--expert-vector'),
+    )
+    .option(
+      '--projected-layers <list>',
+      'projected: layers with a bank, like 0,1,2 (default: all)',
+      list('--projected-layers'),
+    )
+    .option('--no-shared', 'projected: no shared slice, the form of the paper (default: with one)')
+    .option(
+      '--trunk-share <x>',
+      'mixture: share of the tokens for the common trunk (default: 0.5)',
+      real('--trunk-share'),
+    )
+    .option('--domain <paths...>', 'importance: text of the domain')
+    .option(
+      '--domain-tokens <n>',
+      'importance: tokens of the domain to use at most (default: all)',
+      count('--domain-tokens'),
+    )
+    .option(
+      '--shrink <x>',
+      'importance: share of the generic histogram in the sampled one (default: 0)',
+      real('--shrink'),
+    )
+    .optionsGroup('Training:')
+    .option('--batch-tokens <n>', 'tokens a step (default: 4096)', count('--batch-tokens'))
+    .option(
+      '--learning-rate <x>',
+      'peak learning rate (default: 0.004 at width 64, falling as the root of the width)',
+      real('--learning-rate'),
+    )
+    .option('--weight-decay <x>', 'of matrices (default: 0.1)', real('--weight-decay'))
+    .option(
+      '--clip <x>',
+      'gradient norm above which gradients are scaled down, 0 for never (default: 1)',
+      real('--clip'),
+    )
+    .option('--seed <n>', 'of everything random (default: 0)', count('--seed', 0));
+  verb<Flags>(command, async (session, flags) => {
+    requireUsed(flags);
+    const result = await run({
+      backend: session.backend,
+      method: flags.method,
+      corpus: flags.corpus,
+      tokens: flags.tokens,
+      out: flags.out,
+      model: given({
+        hiddenSize: flags.width,
+        layers: flags.layers,
+        heads: flags.heads,
+        kvHeads: flags.kvHeads,
+        intermediateSize: flags.ffn,
+        contextLength: flags.context,
+        qkNorm: flags.qkNorm,
+        tieEmbeddings: flags.untied === true ? false : undefined,
+      }),
+      bank: given({
+        slices: flags.slices,
+        expertVector: flags.expertVector,
+        projectedLayers: flags.projectedLayers,
+        shared: flags.shared,
+      }),
+      clusters: flags.clusters,
+      domain: flags.domain,
+      domainTokens: flags.domainTokens,
+      shrink: flags.shrink,
+      trunkShare: flags.trunkShare,
+      batchTokens: flags.batchTokens,
+      learningRate: flags.learningRate,
+      adamw: given({ weightDecay: flags.weightDecay, clip: flags.clip }),
+      seed: flags.seed,
+      onProgress: session.progress.update,
+      signal: session.signal,
+    });
+    const { largestRepeat, coefficientSpread } = result.facts;
+    session.print(
+      { out: flags.out, ...result },
+      [
+        ...fields([
+          ['run', flags.out],
+          [
+            'parameters',
+            `${short(result.pretrainParameters)} in pretraining, ${short(result.inferenceParameters)} in the model served`,
+          ],
+          ['tokens', `${short(result.tokens)} in ${duration(result.seconds)} (${short(result.flops)} FLOPs)`],
+          ['training loss', `${figure(result.loss)} (perplexity ${figure(Math.exp(result.loss))})`],
+          ...(largestRepeat === undefined ? [] : [['largest repeat', `${largestRepeat.toFixed(2)} times`] as const]),
+          ...(coefficientSpread === undefined ? [] : [['spread of experts', percent(coefficientSpread)] as const]),
+        ]),
+        `next: ${typed('specialize', flags.out, '--domain', 'my-docs/', '--out', 'models/mine')}`,
+      ],
+      pretrainWarnings(result),
+    );
+  });
+}

@@ -1,0 +1,178 @@
+// Batches of token windows. A row of a batch holds text of one cluster: the cluster is drawn from the distribution that the
+// method asks for (PAPER), then windows of that cluster follow in shuffled order without repetition until all have been
+// seen, packed one after the other until the row is full. Where a window that is not the start of a document follows
+// another, its first token is not a target. The whole state is a few numbers a cluster, so that a checkpoint can hold it.
+import { SweetspotError } from '../backend/errors.js';
+import { hashSeed, Prng, type PrngState } from '../tensor/prng.js';
+import type { Corpus } from './corpus.js';
+import type { Windows } from './windows.js';
+
+export interface Batch {
+  /** (B, T) */
+  readonly tokens: Int32Array;
+  /** (B, T); -1 where there is none. */
+  readonly targets: Int32Array;
+  /** Cluster of each row, ascending (B). */
+  readonly clusters: Int32Array;
+  /** Targets that count. */
+  readonly count: number;
+}
+
+export interface SamplerState {
+  readonly random: PrngState;
+  /** Pass and position of every cluster. */
+  readonly passes: readonly number[];
+  readonly cursors: readonly number[];
+}
+
+export interface SamplerOptions {
+  readonly corpus: Corpus;
+  readonly windows: Windows;
+  /** Cluster of every window; all 0 when absent. */
+  readonly clusters?: Int32Array | undefined;
+  /** Probability of each cluster; by its share of tokens when absent. */
+  readonly distribution?: Float64Array | undefined;
+  readonly batch: number;
+  readonly contextLength: number;
+  readonly seed: number | string;
+}
+
+export class Sampler {
+  readonly #options: SamplerOptions;
+  readonly #members: Int32Array[];
+  readonly #order: (Int32Array | undefined)[];
+  readonly #cumulative: Float64Array;
+  readonly #passes: number[];
+  readonly #cursors: number[];
+  readonly #buffer: Int32Array;
+  #random: Prng;
+
+  /** Throws SWEETSPOT_INPUT when a cluster that is wanted holds no window. */
+  constructor(options: SamplerOptions) {
+    this.#options = options;
+    const { windows, clusters, contextLength } = options;
+    const count =
+      options.distribution?.length ?? (clusters === undefined ? 1 : clusters.reduce((a, b) => Math.max(a, b), 0) + 1);
+    const sizes = new Array<number>(count).fill(0);
+    const tokens = new Float64Array(count);
+    for (let i = 0; i < windows.count; i++) {
+      const c = clusters?.[i] ?? 0;
+      sizes[c]!++;
+      tokens[c]! += windows.length[i]!;
+    }
+    this.#members = sizes.map((n) => new Int32Array(n));
+    const at = new Array<number>(count).fill(0);
+    for (let i = 0; i < windows.count; i++) {
+      const c = clusters?.[i] ?? 0;
+      this.#members[c]![at[c]!++] = i;
+    }
+    const weights = options.distribution ?? tokens;
+    const total = weights.reduce((a, b) => a + b, 0);
+    if (windows.count === 0 || !(total > 0)) {
+      throw new SweetspotError('SWEETSPOT_INPUT', { what: 'there is no window of text to sample from' });
+    }
+    weights.forEach((w, c) => {
+      if (w > 0 && this.#members[c]!.length === 0) {
+        throw new SweetspotError('SWEETSPOT_INPUT', {
+          what: `cluster ${c} is asked for but the corpus has no window in it`,
+          fix: 'use fewer clusters or a larger corpus',
+        });
+      }
+    });
+    let sum = 0;
+    this.#cumulative = Float64Array.from(weights, (w) => (sum += w / total));
+    this.#order = new Array(count).fill(undefined);
+    this.#passes = new Array<number>(count).fill(0);
+    this.#cursors = new Array<number>(count).fill(0);
+    this.#random = new Prng(hashSeed(options.seed, 'sampler'));
+    this.#buffer = new Int32Array(contextLength + 1);
+  }
+
+  /** Tokens of windows, by cluster. */
+  static tokensByCluster(windows: Windows, clusters: Int32Array, count: number): Float64Array {
+    const tokens = new Float64Array(count);
+    for (let i = 0; i < windows.count; i++) tokens[clusters[i]!]! += windows.length[i]!;
+    return tokens;
+  }
+
+  next(): Batch {
+    const { batch, contextLength: T } = this.#options;
+    const clusters = Int32Array.from({ length: batch }, () => this.#draw()).sort();
+    const tokens = new Int32Array(batch * T);
+    const targets = new Int32Array(batch * T);
+    let count = 0;
+    for (let b = 0; b < batch; b++)
+      count += this.#fill(clusters[b]!, tokens.subarray(b * T, (b + 1) * T), targets.subarray(b * T, (b + 1) * T));
+    return { tokens, targets, clusters, count };
+  }
+
+  state(): SamplerState {
+    return { random: this.#random.state(), passes: [...this.#passes], cursors: [...this.#cursors] };
+  }
+
+  restore(state: SamplerState): void {
+    this.#random = Prng.fromState(state.random);
+    state.passes.forEach((pass, c) => {
+      this.#passes[c] = pass;
+      this.#order[c] = undefined;
+    });
+    state.cursors.forEach((cursor, c) => {
+      this.#cursors[c] = cursor;
+    });
+  }
+
+  #draw(): number {
+    const u = this.#random.next();
+    let c = 0;
+    while (c < this.#cumulative.length - 1 && u >= this.#cumulative[c]!) c++;
+    while (this.#members[c]!.length === 0) c--;
+    return c;
+  }
+
+  /** The next window of a cluster; each pass has its own order. */
+  #take(c: number): number {
+    const members = this.#members[c]!;
+    if (this.#cursors[c]! >= members.length) {
+      this.#passes[c]!++;
+      this.#cursors[c] = 0;
+      this.#order[c] = undefined;
+    }
+    let order = this.#order[c];
+    if (order === undefined) {
+      order = members.slice();
+      new Prng(hashSeed(this.#options.seed, 'order', c, this.#passes[c]!)).shuffle(order);
+      this.#order[c] = order;
+    }
+    return order[this.#cursors[c]!++]!;
+  }
+
+  #fill(c: number, tokens: Int32Array, targets: Int32Array): number {
+    const { corpus, windows, contextLength: T } = this.#options;
+    let at = 0;
+    let count = 0;
+    while (at < T) {
+      const w = this.#take(c);
+      const length = Math.min(windows.length[w]!, T - at);
+      corpus.read(windows.start[w]!, length + 1, this.#buffer, 0);
+      const startsDocument = this.#buffer[0] === 0;
+      // The token before this window predicts its first one only where that is the marker between documents.
+      if (at > 0) {
+        targets[at - 1] = startsDocument ? 0 : -1;
+        count += startsDocument ? 1 : 0;
+      }
+      for (let i = 0; i < length; i++) {
+        tokens[at + i] = this.#buffer[i]!;
+        targets[at + i] = this.#buffer[i + 1]!;
+      }
+      count += length;
+      at += length;
+      // The last token of a window is not an input: put it in, unless the row is full.
+      if (at < T) {
+        tokens[at] = this.#buffer[length]!;
+        at++;
+        targets[at - 1] = -1;
+      }
+    }
+    return count;
+  }
+}

@@ -1,0 +1,48 @@
+// The library: everything the command line does, for programs. Open a backend, call a verb with it, close it:
+//
+//   const backend = openBackend();
+//   await buildCorpus({ input: 'generic.jsonl.gz', out: 'corpus' });
+//   await clusterCorpus(backend, 'corpus', { clusters: 16 });
+//   await pretrain({ backend, method: 'projected', corpus: 'corpus', tokens: 10e6, out: 'runs/pn' });
+//   await specialize({ backend, run: 'runs/pn', domain: 'my-docs', out: 'models/mine' });
+//   await evaluate({ backend, model: 'models/mine', text: 'heldout.jsonl' });
+//   const model = DenseModel.load(backend, 'models/mine');
+//   for await (const piece of generate(model, 'The court')) process.stdout.write(piece);
+//   model.dispose();
+//   await backend.close();
+//
+// What is exported here is what semantic versioning covers; other modules may change at any time.
+export {
+  type Backend,
+  type BackendOptions,
+  type Capabilities,
+  type ErrorCode,
+  listIsas,
+  openBackend,
+  SweetspotError,
+} from './backend/index.js';
+export {
+  type Clustering,
+  type ClusterOptions,
+  type ClusterProgress,
+  type ClusterSummary,
+  clusterCorpus,
+  coverage,
+  entropy,
+  histogram,
+} from './data/clusters.js';
+export { type BuildCorpusOptions, buildCorpus, Corpus, type CorpusSummary, domainCorpus } from './data/corpus.js';
+export { type Embedder, externalEmbedder } from './data/embedder.js';
+export { type Document, readDocuments } from './data/readers.js';
+export { type DataProgress, Tokenizer, type TrainTokenizerOptions, trainTokenizer } from './data/tokenizer.js';
+export { type Evaluation, type EvaluationOptions, evaluateCorpus, macroAverage } from './eval/perplexity.js';
+export type { ExpertChoice, Placement } from './methods/choose.js';
+export { type DomainEvaluation, type EvaluateOptions, type EvaluateResult, evaluate } from './methods/evaluate.js';
+export { type PretrainOptions, pretrain } from './methods/pretrain.js';
+export { METHODS, type Method, type RunResult } from './methods/run.js';
+export { type SpecializeOptions, type SpecializeResult, specialize } from './methods/specialize.js';
+export type { BankConfig, TransformerConfig } from './models/config.js';
+export { DenseModel } from './models/dense.js';
+export type { AdamWSettings } from './optim/adamw.js';
+export { type GenerateOptions, generate, generateText } from './serve/generate.js';
+export type { OnProgress, Progress } from './train/progress.js';

@@ -1,0 +1,215 @@
+// Dense models as Hugging Face folders, both ways, so that any tool that knows Llama or Qwen3 loads ours and we load
+// theirs: config.json, generation_config.json, model.safetensors, tokenizer.json, tokenizer_config.json.
+// Ours fuses the three attention inputs into one matrix, and gate and up into another; the folder keeps them apart. The
+// table `pieces` says which rows of which parameter a tensor of the folder is, and serves saving and loading.
+// To accept one more architecture: its line and its refusals in huggingface_config.ts, its tensors in `pieces`.
+import { existsSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { SweetspotError } from '../backend/errors.js';
+import { Tokenizer } from '../data/tokenizer.js';
+import type { TransformerConfig } from '../models/config.js';
+import { layerNames, transformerParameters } from '../models/transformer.js';
+import { sizeOf } from '../tensor/tensor.js';
+import { createFolderAtomic } from './atomic.js';
+import { bf16ToF32, f16ToF32 } from './float16.js';
+import { corrupt, generationConfig, modelConfig, readConfig, tokenizerConfig } from './huggingface_config.js';
+import { readSafetensors, type SafetensorsTensor, writeSafetensors } from './safetensors.js';
+
+/** A tensor of the folder: rows `row` to `row + shape[0]` of our parameter `of`. */
+interface Piece {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly of: string;
+  readonly row: number;
+}
+
+/** Every tensor of the folder, in the order of the computation. */
+function pieces(config: TransformerConfig): Piece[] {
+  const { vocabSize: V, hiddenSize: C, intermediateSize: F, heads: H, kvHeads, headDim: D } = config;
+  const list: Piece[] = [];
+  const put = (name: string, shape: readonly number[], of: string, row = 0) => {
+    list.push({ name: `${name}.weight`, shape, of, row });
+  };
+  put('model.embed_tokens', [V, C], 'embedding');
+  for (let i = 0; i < config.layers; i++) {
+    const ours = layerNames(i);
+    const layer = `model.layers.${i}`;
+    put(`${layer}.input_layernorm`, [C], ours.inputNorm);
+    put(`${layer}.self_attn.q_proj`, [H * D, C], ours.qkv);
+    put(`${layer}.self_attn.k_proj`, [kvHeads * D, C], ours.qkv, H * D);
+    put(`${layer}.self_attn.v_proj`, [kvHeads * D, C], ours.qkv, (H + kvHeads) * D);
+    if (config.qkNorm) {
+      put(`${layer}.self_attn.q_norm`, [D], ours.qNorm);
+      put(`${layer}.self_attn.k_norm`, [D], ours.kNorm);
+    }
+    put(`${layer}.self_attn.o_proj`, [C, H * D], ours.attentionOut);
+    put(`${layer}.post_attention_layernorm`, [C], ours.postNorm);
+    put(`${layer}.mlp.gate_proj`, [F, C], ours.gateUp);
+    put(`${layer}.mlp.up_proj`, [F, C], ours.gateUp, F);
+    put(`${layer}.mlp.down_proj`, [C, F], ours.down);
+  }
+  put('model.norm', [C], 'final_norm');
+  if (!config.tieEmbeddings) put('lm_head', [V, C], 'output');
+  return list;
+}
+
+export interface DenseFolder {
+  readonly config: TransformerConfig;
+  /** Every parameter of transformerParameters(config), row-major. */
+  readonly values: Map<string, Float32Array>;
+  readonly tokenizer: Tokenizer;
+}
+
+/**
+ * Writes a model folder, whole or not at all.
+ *
+ * @param values every parameter of transformerParameters(config), by name, row-major
+ * @param extra further files by name, for example a README.md
+ * @throws SweetspotError SWEETSPOT_EXISTS when `out` exists; SWEETSPOT_MISMATCH when the tokenizer has more tokens than
+ *   the model; SWEETSPOT_USAGE when a parameter is missing or has another size, or an extra name is not free; SWEETSPOT_IO
+ */
+export async function saveDenseFolder(
+  out: string,
+  config: TransformerConfig,
+  values: ReadonlyMap<string, Float32Array>,
+  tokenizer: Tokenizer,
+  extra: Readonly<Record<string, string | Uint8Array>> = {},
+): Promise<void> {
+  requireTokenizer(out, config, tokenizer);
+  for (const { name, shape } of transformerParameters(config)) {
+    const length = values.get(name)?.length;
+    if (length === sizeOf(shape)) continue;
+    throw new SweetspotError('SWEETSPOT_USAGE', {
+      what: `cannot save the model ${out}: the parameter ${name}`,
+      expected: `${sizeOf(shape)} values, [${shape}]`,
+      found: length === undefined ? 'none' : String(length),
+    });
+  }
+  const files: Record<string, string | Uint8Array> = {
+    'config.json': json(modelConfig(config, tokenizer)),
+    'generation_config.json': json(generationConfig(tokenizer)),
+    'tokenizer.json': json(tokenizer.toJSON()),
+    'tokenizer_config.json': json(tokenizerConfig(config, tokenizer)),
+  };
+  for (const [name, data] of Object.entries(extra)) {
+    if (
+      name in files ||
+      name === 'model.safetensors' ||
+      name === '' ||
+      name.startsWith('.') ||
+      basename(name) !== name
+    ) {
+      throw new SweetspotError('SWEETSPOT_USAGE', {
+        what: `cannot save the model ${out}: the extra file ${JSON.stringify(name)}`,
+        expected: 'a plain file name that the folder does not use itself',
+      });
+    }
+    files[name] = data;
+  }
+  const tensors: Record<string, SafetensorsTensor> = {};
+  for (const { name, shape, of, row } of pieces(config)) {
+    const begin = row * sizeOf(shape.slice(1));
+    const part = values.get(of)!.subarray(begin, begin + sizeOf(shape));
+    tensors[name] = { dtype: 'F32', shape, data: new Uint8Array(part.buffer, part.byteOffset, part.byteLength) };
+  }
+  await createFolderAtomic(out, async (tmp) => {
+    for (const [name, data] of Object.entries(files)) writeFileSync(join(tmp, name), data);
+    writeSafetensors(join(tmp, 'model.safetensors'), tensors, { format: 'pt' }, { checksum: true });
+  });
+}
+
+/**
+ * Reads a model folder of the Llama or Qwen3 layout with F32, F16 or BF16 weights, tied or not. Every size is compared
+ * with the file before memory is taken for it.
+ *
+ * @throws SweetspotError SWEETSPOT_INPUT when a file is missing or the model is of a kind that is not supported;
+ *   SWEETSPOT_CORRUPT when a file is damaged or a tensor is missing or has another shape than config.json says;
+ *   SWEETSPOT_MISMATCH when the tokenizer has more tokens than the model
+ */
+export function loadDenseFolder(path: string): DenseFolder {
+  const config = readConfig(join(path, 'config.json'));
+  const file = join(path, 'model.safetensors');
+  if (!existsSync(file)) {
+    const sharded = existsSync(`${file}.index.json`);
+    throw new SweetspotError('SWEETSPOT_INPUT', {
+      what: sharded ? `${path} holds weights in several files` : `${path} has no model.safetensors`,
+      expected: 'one model.safetensors',
+      fix: 'load the model with transformers and save it again with save_pretrained(path, max_shard_size="100GB")',
+    });
+  }
+  const tokenizer = Tokenizer.load(join(path, 'tokenizer.json'));
+  requireTokenizer(path, config, tokenizer);
+  const { tensors } = readSafetensors(file);
+  // Before anything is built per layer: config.json may claim a million of them.
+  if (config.layers > tensors.size) {
+    throw corrupt(file, `tensors of ${config.layers} layers, as config.json says`, `${tensors.size} tensors`);
+  }
+  const list = pieces(config);
+  checkNames(file, list, tensors, config);
+  const shapes = new Map(transformerParameters(config).map((spec) => [spec.name, spec.shape]));
+  const values = new Map<string, Float32Array>();
+  for (const { name, shape, of, row } of list) {
+    const part = toFloat32(file, name, tensors.get(name)!);
+    tensors.delete(name);
+    const whole = shapes.get(of)!;
+    if (sizeOf(whole) === part.length) {
+      values.set(of, part);
+      continue;
+    }
+    if (!values.has(of)) values.set(of, new Float32Array(sizeOf(whole)));
+    values.get(of)!.set(part, row * sizeOf(shape.slice(1)));
+  }
+  return { config, values, tokenizer };
+}
+
+/** Refuses missing tensors, other shapes, and tensors that would change the result but that we would not use. */
+function checkNames(
+  file: string,
+  list: readonly Piece[],
+  tensors: ReadonlyMap<string, SafetensorsTensor>,
+  config: TransformerConfig,
+): void {
+  for (const { name, shape } of list) {
+    const found = tensors.get(name);
+    const same =
+      found !== undefined && found.shape.length === shape.length && found.shape.every((n, i) => n === shape[i]);
+    if (!same)
+      throw corrupt(file, `tensor ${name} with shape [${shape}]`, found ? `[${found.shape}]` : 'no such tensor');
+  }
+  const known = new Set(list.map((piece) => piece.name));
+  for (const name of tensors.keys()) {
+    // Old files keep what can be computed, and tied models may store their one matrix twice.
+    if (known.has(name) || name.endsWith('.rotary_emb.inv_freq')) continue;
+    if (config.tieEmbeddings && name === 'lm_head.weight') continue;
+    throw new SweetspotError('SWEETSPOT_INPUT', {
+      what: `${file} holds the tensor ${name}, for which the ${config.qkNorm ? 'Qwen3' : 'Llama'} layout has no place`,
+      expected: 'a model without biases, adapters or further modules',
+    });
+  }
+}
+
+function toFloat32(file: string, name: string, { dtype, data }: SafetensorsTensor): Float32Array {
+  if (dtype === 'F32') return new Float32Array(data.buffer, data.byteOffset, data.byteLength / 4);
+  if (dtype === 'F16' || dtype === 'BF16') {
+    const bits = new Uint16Array(data.buffer, data.byteOffset, data.byteLength / 2);
+    return dtype === 'F16' ? f16ToF32(bits) : bf16ToF32(bits);
+  }
+  throw new SweetspotError('SWEETSPOT_INPUT', {
+    what: `${file}: tensor ${name} cannot be used`,
+    expected: 'F32, F16 or BF16',
+    found: dtype,
+    fix: 'save the model again without quantization',
+  });
+}
+
+function requireTokenizer(path: string, config: TransformerConfig, tokenizer: Tokenizer): void {
+  if (tokenizer.vocabSize <= config.vocabSize) return;
+  throw new SweetspotError('SWEETSPOT_MISMATCH', {
+    what: `${path}: the tokenizer has more tokens than the model`,
+    expected: `at most ${config.vocabSize}`,
+    found: String(tokenizer.vocabSize),
+    fix: 'use the tokenizer the model was trained with',
+  });
+}
+
+const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;

@@ -1,0 +1,159 @@
+// The small JSON files of a Hugging Face model folder: config.json both ways, generation_config.json and
+// tokenizer_config.json for writing. What a config.json may say and we would compute differently is refused by name.
+// To accept one more architecture: a line in ARCHITECTURES, and below what of its settings is refused.
+import { readFileSync } from 'node:fs';
+import { ioError, SweetspotError } from '../backend/errors.js';
+import type { Tokenizer } from '../data/tokenizer.js';
+import { type TransformerConfig, transformerConfig } from '../models/config.js';
+
+const ARCHITECTURES: Readonly<Record<string, { readonly qkNorm: boolean }>> = {
+  LlamaForCausalLM: { qkNorm: false },
+  Qwen3ForCausalLM: { qkNorm: true },
+};
+
+/**
+ * Sizes out of config.json, as transformers 4 or 5 writes it.
+ * @throws SweetspotError SWEETSPOT_INPUT when there is no such file or the model is of a kind that is not supported;
+ *   SWEETSPOT_CORRUPT when it is not JSON or a size is missing or not a number
+ */
+export function readConfig(path: string): TransformerConfig {
+  let given: Record<string, unknown>;
+  try {
+    given = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
+  } catch (cause) {
+    if (!(cause instanceof SyntaxError)) throw ioError(`cannot read the model ${path}`, cause);
+    throw corrupt(path, 'JSON', cause.message);
+  }
+  if (typeof given !== 'object' || given === null || Array.isArray(given))
+    throw corrupt(path, 'a JSON object', brief(given));
+  const refuse = (key: string, expected: string): never => {
+    throw new SweetspotError('SWEETSPOT_INPUT', {
+      what: `${path} describes a model that is not supported: ${key}`,
+      expected,
+      found: brief(given[key]),
+    });
+  };
+  const { architectures } = given;
+  const architecture: unknown = Array.isArray(architectures) ? architectures[0] : undefined;
+  if (typeof architecture !== 'string' || !Object.hasOwn(ARCHITECTURES, architecture)) {
+    refuse('architectures', Object.keys(ARCHITECTURES).join(' or '));
+  }
+  const { qkNorm } = ARCHITECTURES[architecture as string]!;
+  const plain: readonly (readonly [key: string, allowed: readonly unknown[]])[] = [
+    ['hidden_act', ['silu', undefined]],
+    ['attention_bias', [false, undefined]],
+    ['mlp_bias', [false, undefined]],
+    ['use_sliding_window', [false, undefined]],
+    ['quantization_config', [null, undefined]],
+    ['partial_rotary_factor', [1, null, undefined]],
+  ];
+  for (const [key, allowed] of plain) if (!allowed.includes(given[key])) refuse(key, `${allowed[0]}`);
+  const types = given['layer_types'] ?? [];
+  if (!Array.isArray(types) || types.some((type) => type !== 'full_attention'))
+    refuse('layer_types', 'full_attention only');
+  let ropeTheta = given['rope_theta'];
+  for (const key of ['rope_scaling', 'rope_parameters']) {
+    const rope = (given[key] ?? {}) as Record<string, unknown>;
+    const type = rope['rope_type'] ?? rope['type'] ?? 'default';
+    if (type !== 'default' || (rope['partial_rotary_factor'] ?? 1) !== 1) refuse(key, 'the plain rotary embedding');
+    ropeTheta = rope['rope_theta'] ?? ropeTheta;
+  }
+  const number = (key: string, value: unknown, whole = true): number => {
+    if (typeof value === 'number' && (whole ? Number.isSafeInteger(value) : Number.isFinite(value)) && value > 0)
+      return value;
+    throw corrupt(path, `a ${whole ? 'whole ' : ''}number above 0 as ${key}`, brief(value));
+  };
+  const of = (key: string, otherwise?: number) => number(key, given[key] ?? otherwise);
+  const [hiddenSize, heads] = [of('hidden_size'), of('num_attention_heads')];
+  const tied = given['tie_word_embeddings'] ?? false;
+  if (typeof tied !== 'boolean') throw corrupt(path, 'true or false as tie_word_embeddings', brief(tied));
+  const sizes = {
+    vocabSize: of('vocab_size'),
+    hiddenSize,
+    intermediateSize: of('intermediate_size'),
+    layers: of('num_hidden_layers'),
+    heads,
+    kvHeads: of('num_key_value_heads', heads),
+    headDim: of('head_dim', qkNorm ? 128 : Math.floor(hiddenSize / heads)),
+    contextLength: of('max_position_embeddings'),
+    ropeTheta: number('rope_theta', ropeTheta ?? 10000, false),
+    normEps: number('rms_norm_eps', given['rms_norm_eps'] ?? 1e-6, false),
+    tieEmbeddings: tied,
+    qkNorm,
+  };
+  try {
+    return transformerConfig(sizes);
+  } catch (cause) {
+    if (!(cause instanceof SweetspotError)) throw cause;
+    throw new SweetspotError('SWEETSPOT_INPUT', {
+      what: `${path}: ${cause.message.split('\n')[0]}`,
+      ...(cause.expected === undefined ? {} : { expected: cause.expected }),
+      ...(cause.found === undefined ? {} : { found: cause.found }),
+      cause,
+    });
+  }
+}
+
+/** rope_theta and torch_dtype are what transformers 4 reads, rope_parameters and dtype what transformers 5 does. */
+export function modelConfig(config: TransformerConfig, tokenizer: Tokenizer): object {
+  const [architecture] = Object.entries(ARCHITECTURES).find(([, { qkNorm }]) => qkNorm === config.qkNorm)!;
+  return {
+    architectures: [architecture],
+    model_type: config.qkNorm ? 'qwen3' : 'llama',
+    vocab_size: config.vocabSize,
+    hidden_size: config.hiddenSize,
+    intermediate_size: config.intermediateSize,
+    num_hidden_layers: config.layers,
+    num_attention_heads: config.heads,
+    num_key_value_heads: config.kvHeads,
+    head_dim: config.headDim,
+    max_position_embeddings: config.contextLength,
+    rope_theta: config.ropeTheta,
+    rope_parameters: { rope_type: 'default', rope_theta: config.ropeTheta },
+    rms_norm_eps: config.normEps,
+    tie_word_embeddings: config.tieEmbeddings,
+    hidden_act: 'silu',
+    attention_bias: false,
+    attention_dropout: 0,
+    ...(config.qkNorm ? { use_sliding_window: false, sliding_window: null } : { mlp_bias: false }),
+    bos_token_id: tokenizer.endOfText,
+    eos_token_id: tokenizer.endOfText,
+    torch_dtype: 'float32',
+    dtype: 'float32',
+  };
+}
+
+export function generationConfig({ endOfText }: Tokenizer): object {
+  return {
+    bos_token_id: endOfText,
+    eos_token_id: endOfText,
+    pad_token_id: endOfText,
+    do_sample: true,
+    temperature: 0.8,
+    top_k: 40,
+  };
+}
+
+export function tokenizerConfig(config: TransformerConfig, tokenizer: Tokenizer): object {
+  const marker = tokenizer.decode([tokenizer.endOfText], { skipSpecialTokens: false });
+  return {
+    tokenizer_class: 'PreTrainedTokenizerFast',
+    model_max_length: config.contextLength,
+    bos_token: marker,
+    eos_token: marker,
+    pad_token: marker,
+    clean_up_tokenization_spaces: false,
+  };
+}
+
+const brief = (value: unknown): string => (JSON.stringify(value) ?? 'nothing').slice(0, 100);
+
+/** What readers of the folder throw for a damaged file. */
+export function corrupt(path: string, expected: string, found: string): SweetspotError {
+  return new SweetspotError('SWEETSPOT_CORRUPT', {
+    what: `${path} is damaged`,
+    expected,
+    found,
+    fix: 'get or make the model folder again',
+  });
+}

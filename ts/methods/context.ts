@@ -1,0 +1,112 @@
+// What every pretraining method works with, prepared once by pretrain().
+import type { Backend } from '../backend/backend.js';
+import { assignCorpus, type Clustering, type Clusters, histogram } from '../data/clusters.js';
+import type { Corpus } from '../data/corpus.js';
+import type { Embedder } from '../data/embedder.js';
+import { Sampler, type SamplerOptions } from '../data/sampler.js';
+import type { Windows } from '../data/windows.js';
+import type { BankConfig } from '../models/config.js';
+import { ParameterSet, type ParameterSpec } from '../nn/parameters.js';
+import { loadWeights, savedLoss, saveWeights } from '../train/checkpoint.js';
+import type { OnProgress } from '../train/progress.js';
+import { runStage } from '../train/stage.js';
+import type { RunFolder } from './run.js';
+
+export interface PretrainContext {
+  readonly backend: Backend;
+  readonly run: RunFolder;
+  readonly corpus: Corpus;
+  readonly windows: Windows;
+  readonly clusters: Clusters | undefined;
+  readonly onProgress: OnProgress | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+export interface MethodResult {
+  readonly loss: number;
+  readonly flops: number;
+  readonly tokens: number;
+  readonly pretrainParameters: number;
+  readonly facts: Readonly<Record<string, number>>;
+}
+
+/** A sampler over the corpus of the run. */
+export function corpusSampler(
+  context: PretrainContext,
+  options: Pick<SamplerOptions, 'clusters' | 'distribution'>,
+  seed: string,
+): Sampler {
+  const { corpus, windows, run } = context;
+  const { model, batch } = run.config;
+  return new Sampler({
+    corpus,
+    windows,
+    batch,
+    contextLength: model.contextLength,
+    seed: `${run.config.seed}/${seed}`,
+    ...options,
+  });
+}
+
+export interface TrainOptions {
+  readonly stage: string;
+  readonly specs: readonly ParameterSpec[];
+  readonly bank?: BankConfig;
+  readonly sampler: Sampler;
+  readonly tokens: number;
+  /** Values to start from; drawn from the seed when absent. */
+  readonly initial?: ReadonlyMap<string, Float32Array> | undefined;
+}
+
+/** Steps that so many tokens make, at least one. */
+export const stepsFor = (context: PretrainContext, tokens: number): number =>
+  Math.max(1, Math.round(tokens / (context.run.config.batch * context.run.config.model.contextLength)));
+
+/** Trains one model for `tokens`, writes weights/<stage> and returns its loss; a stage that is finished is not repeated. */
+export async function trainStage(context: PretrainContext, options: TrainOptions): Promise<number> {
+  const { backend, run } = context;
+  const { config } = run;
+  if (run.finished(options.stage)) return savedLoss(run.weights(options.stage));
+  const parameters = new ParameterSet(backend, options.specs, { trainable: true });
+  try {
+    parameters.initialize(config.seed);
+    options.initial?.forEach((values, name) => {
+      parameters.write(name, values);
+    });
+    const result = await runStage(backend, {
+      stage: options.stage,
+      model: { config: config.model, bank: options.bank, parameters },
+      sampler: options.sampler,
+      shape: { batch: config.batch, time: config.model.contextLength },
+      steps: stepsFor(context, options.tokens),
+      adamw: config.adamw,
+      schedule: config.schedule,
+      folder: run.path,
+      onProgress: context.onProgress,
+      signal: context.signal,
+    });
+    await saveWeights(run.weights(options.stage), parameters, { loss: String(result.loss) });
+    return result.loss;
+  } finally {
+    parameters.dispose();
+  }
+}
+
+/** Values of a finished stage. */
+export const stageWeights = (
+  run: { path: string },
+  stage: string,
+  specs: readonly ParameterSpec[],
+): Map<string, Float32Array> => loadWeights(`${run.path}/weights/${stage}.safetensors`, specs);
+
+/** The domain's share of each cluster, by tokens of its windows. */
+export async function domainHistogram(
+  backend: Backend,
+  clustering: Clustering,
+  embedder: Embedder,
+  domain: Corpus,
+  signal?: AbortSignal,
+): Promise<Float64Array> {
+  const { ids, lengths } = await assignCorpus(clustering, embedder, backend, domain, { signal });
+  return histogram(ids, clustering.count, lengths);
+}

@@ -1,0 +1,67 @@
+// SLM-mix (PAPER, "Models", hard mixture): one small model a cluster, trained on that cluster alone; a domain is served by one
+// of them. Trained from the start on 1/K of the tokens each, experts stay far behind at small budgets (PAPER, pilot), so a
+// common trunk is trained on all clusters for the first `trunkShare` of the tokens; 0 is the paper's own form. The rest is
+// divided between the experts in proportion to their clusters.
+import { Sampler } from '../data/sampler.js';
+import { denseParameterCount, trainingFlops } from '../models/cost.js';
+import { transformerParameters } from '../models/transformer.js';
+import {
+  corpusSampler,
+  type MethodResult,
+  type PretrainContext,
+  stageWeights,
+  stepsFor,
+  trainStage,
+} from './context.js';
+
+export const expertStage = (cluster: number): string => `expert-${String(cluster).padStart(4, '0')}`;
+
+export async function pretrainMixture(context: PretrainContext): Promise<MethodResult> {
+  const { run, windows } = context;
+  const { config } = run;
+  const clusters = context.clusters!;
+  const specs = transformerParameters(config.model);
+  const batchTokens = config.batch * config.model.contextLength;
+  let tokens = 0;
+
+  const trunkTokens = config.tokens * config.trunkShare;
+  if (trunkTokens >= batchTokens) {
+    await trainStage(context, {
+      stage: 'trunk',
+      specs,
+      sampler: corpusSampler(context, {}, 'trunk'),
+      tokens: trunkTokens,
+    });
+    tokens += stepsFor(context, trunkTokens) * batchTokens;
+  }
+  const trunk = run.finished('trunk') ? stageWeights(run, 'trunk', specs) : undefined;
+
+  const sizes = Sampler.tokensByCluster(windows, clusters.ids, config.clusters);
+  const total = sizes.reduce((a, b) => a + b, 0);
+  let loss = 0;
+  for (let c = 0; c < config.clusters; c++) {
+    const share = ((config.tokens - tokens) * sizes[c]!) / total;
+    const only = new Float64Array(config.clusters);
+    only[c] = 1;
+    const expert = await trainStage(context, {
+      stage: expertStage(c),
+      specs,
+      sampler: corpusSampler(context, { clusters: clusters.ids, distribution: only }, expertStage(c)),
+      tokens: Math.max(batchTokens, share),
+      initial: trunk,
+    });
+    loss += expert * (sizes[c]! / total);
+  }
+  const expertTokens = Array.from(
+    sizes,
+    (size) => stepsFor(context, Math.max(batchTokens, ((config.tokens - tokens) * size) / total)) * batchTokens,
+  );
+  tokens += expertTokens.reduce((a, b) => a + b, 0);
+  return {
+    loss,
+    tokens,
+    flops: trainingFlops(config.model, tokens),
+    pretrainParameters: denseParameterCount(config.model) * config.clusters,
+    facts: { experts: config.clusters },
+  };
+}

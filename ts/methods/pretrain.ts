@@ -1,0 +1,182 @@
+// pretrain(): everything before a domain is known (for importance sampling: after). Checks all it is given, prepares the
+// run folder, and hands over to the method's own file.
+import { type Backend, SweetspotError } from '../backend/index.js';
+import { defined } from '../backend/options.js';
+import { type Clusters, genericHistogram, loadClusters, saveClustering } from '../data/clusters.js';
+import { Corpus, domainCorpus } from '../data/corpus.js';
+import { loadEmbedder } from '../data/embedder.js';
+import { cutWindows, requireWindows } from '../data/windows.js';
+import { type BankConfig, bankConfig, type TransformerConfig, transformerConfig } from '../models/config.js';
+import { denseParameterCount } from '../models/cost.js';
+import { ADAMW, type AdamWSettings } from '../optim/adamw.js';
+import type { Schedule } from '../optim/schedule.js';
+import type { OnProgress } from '../train/progress.js';
+import { domainHistogram, type MethodResult, type PretrainContext } from './context.js';
+import { pretrainImportance } from './importance.js';
+import { pretrainMixture } from './mixture.js';
+import { pretrainProjected } from './projected.js';
+import { METHODS, type Method, type RunConfig, RunFolder, type RunResult } from './run.js';
+import { pretrainSlm } from './slm.js';
+
+export interface PretrainOptions {
+  readonly backend: Backend;
+  readonly method: Method;
+  /** Corpus folder, from buildCorpus; clustered for every method but slm. */
+  readonly corpus: string;
+  /** Run folder to make, or to go on with. */
+  readonly out: string;
+  /** Pretraining tokens. */
+  readonly tokens: number;
+  /** Sizes of the small model; the vocabulary comes from the corpus. Default: width 64, 4 layers, 4 heads, context 256. */
+  readonly model?: Partial<Omit<TransformerConfig, 'vocabSize'>> | undefined;
+  /** Bank of the projected network; experts is always the number of clusters. */
+  readonly bank?: Partial<Omit<BankConfig, 'experts'>> | undefined;
+  /** Which clustering of the corpus. Default 16. */
+  readonly clusters?: number | undefined;
+  /** Importance sampling: text of the domain (file or folder). */
+  readonly domain?: string | readonly string[] | undefined;
+  /** Importance sampling: tokens of the domain to use at most. */
+  readonly domainTokens?: number | undefined;
+  /** Importance sampling: weight of the generic histogram in the sampled one, 0 to 1. Default 0. */
+  readonly shrink?: number | undefined;
+  /** Mixture: share of the tokens for the common trunk. Default 0.5; 0 is the paper's form. */
+  readonly trunkShare?: number | undefined;
+  /** Tokens a step. Default 4096. */
+  readonly batchTokens?: number | undefined;
+  /** Peak learning rate. Default 0.008 at width 64, falling as the square root of the width. */
+  readonly learningRate?: number | undefined;
+  readonly adamw?: Partial<AdamWSettings> | undefined;
+  readonly seed?: number | undefined;
+  readonly onProgress?: OnProgress | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const DEFAULT_MODEL = { hiddenSize: 64, layers: 4, heads: 4, contextLength: 256 };
+
+/** Peak rate that suits AdamW at these widths. */
+export const defaultLearningRate = (hiddenSize: number): number => 0.008 * Math.sqrt(64 / hiddenSize);
+
+const usage = (what: string, expected: string, found: unknown): never => {
+  throw new SweetspotError('SWEETSPOT_USAGE', { what, expected, found: String(found) });
+};
+
+/**
+ * Trains by one method into a run folder; an interrupted run goes on where it stopped.
+ * Throws SWEETSPOT_USAGE, _INPUT, _MISMATCH, _EXISTS, _LOCKED before anything is changed, SWEETSPOT_ABORTED on interrupt.
+ */
+export async function pretrain(options: PretrainOptions): Promise<RunResult> {
+  const { method, backend } = options;
+  if (!METHODS.includes(method)) usage('no such method', METHODS.join(', '), method);
+  if (!(options.tokens >= 1 && options.tokens <= 1e15))
+    usage('the number of pretraining tokens', '1 to 1e15', options.tokens);
+  for (const [name, value] of Object.entries({ shrink: options.shrink, trunkShare: options.trunkShare })) {
+    if (value !== undefined && !(value >= 0 && value <= 1)) usage(name, '0 to 1', value);
+  }
+  if (method === 'importance' && options.domain === undefined) {
+    throw new SweetspotError('SWEETSPOT_USAGE', {
+      what: 'importance sampling needs text of the domain before pretraining',
+      fix: 'give --domain, or choose projected, mixture or slm',
+    });
+  }
+  using corpus = Corpus.open(options.corpus);
+  const tokenizer = corpus.tokenizer();
+  const model = transformerConfig({ ...DEFAULT_MODEL, ...defined(options.model), vocabSize: tokenizer.vocabSize });
+  const windows = cutWindows(corpus, model.contextLength);
+  requireWindows(windows, `the corpus ${options.corpus}`);
+  const clusters = method === 'slm' ? undefined : loadClusters(options.corpus, options.clusters ?? 16);
+  if (clusters !== undefined && clusters.contextLength !== model.contextLength) {
+    throw new SweetspotError('SWEETSPOT_MISMATCH', {
+      what: 'the corpus was clustered in windows of another length',
+      expected: `${model.contextLength} tokens, the context of the model`,
+      found: `${clusters.contextLength} tokens`,
+      fix: `cluster with --context ${model.contextLength}, or train with --context ${clusters.contextLength}`,
+    });
+  }
+  const batchTokens = options.batchTokens ?? 4096;
+  const batch = Math.round(batchTokens / model.contextLength);
+  if (!(batch >= 1 && batch <= 65536))
+    usage('batch tokens', `at least one window of ${model.contextLength}`, batchTokens);
+  const learningRate = options.learningRate ?? defaultLearningRate(model.hiddenSize);
+  if (!(learningRate > 0 && learningRate < 10)) usage('the learning rate', 'above 0', learningRate);
+  const steps = Math.max(1, Math.round(options.tokens / (batch * model.contextLength)));
+  const schedule: Schedule = {
+    shape: 'cosine',
+    peak: learningRate,
+    warmup: Math.min(200, Math.ceil(steps / 20)),
+    floor: 0.1,
+  };
+  const embedder = clusters === undefined ? undefined : loadEmbedder(options.corpus, backend);
+  const config: RunConfig = {
+    format: 'sweetspot-run',
+    version: 1,
+    method,
+    tokenizerHash: corpus.tokenizerHash,
+    model,
+    bank: method === 'projected' ? bankConfig(model, { ...options.bank, experts: clusters!.count }) : null,
+    clusters: clusters?.count ?? 0,
+    tokens: options.tokens,
+    batch,
+    adamw: { ...ADAMW, ...defined(options.adamw) },
+    schedule,
+    seed: options.seed ?? 0,
+    trunkShare: method === 'mixture' ? (options.trunkShare ?? 0.5) : 0,
+    histogram:
+      method === 'importance'
+        ? shrink(
+            await domainHistogram(
+              backend,
+              clusters!,
+              embedder!,
+              await domainCorpus(options.domain!, tokenizer, {
+                maxTokens: options.domainTokens,
+                signal: options.signal,
+              }),
+              options.signal,
+            ),
+            clusters!,
+            options.shrink ?? 0,
+          )
+        : null,
+  };
+  using run = RunFolder.take(options.out, config);
+  tokenizer.save(`${run.path}/tokenizer.json`);
+  if (clusters !== undefined) saveClustering(run.path, clusters, embedder!);
+  const context: PretrainContext = {
+    backend,
+    run,
+    corpus,
+    windows,
+    clusters,
+    onProgress: options.onProgress,
+    signal: options.signal,
+  };
+  const begin = performance.now();
+  const result = await methods[method](context);
+  const done: RunResult = {
+    method,
+    pretrainParameters: result.pretrainParameters,
+    inferenceParameters: denseParameterCount(model),
+    tokens: result.tokens,
+    flops: result.flops,
+    seconds: (performance.now() - begin) / 1000,
+    loss: result.loss,
+    facts: result.facts,
+  };
+  run.complete(done);
+  return done;
+}
+
+const methods: Record<Method, (context: PretrainContext) => Promise<MethodResult>> = {
+  slm: pretrainSlm,
+  importance: pretrainImportance,
+  mixture: pretrainMixture,
+  projected: pretrainProjected,
+};
+
+/** (1 - eps) h + eps generic; clusters without a generic window get nothing. */
+function shrink(histogram: Float64Array, clusters: Clusters, eps: number): number[] {
+  const generic = genericHistogram(clusters);
+  const mixed = Array.from(histogram, (h, c) => (generic[c]! > 0 ? (1 - eps) * h + eps * generic[c]! : 0));
+  const total = mixed.reduce((a, b) => a + b, 0);
+  return mixed.map((h) => h / total);
+}

@@ -1,0 +1,182 @@
+// specialize(): from a pretrained run and the text of a domain to one dense model folder. Chooses the expert, fine-tunes with
+// early stopping on held-out documents of the domain, writes a folder that any tool of the Hugging Face layout loads.
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { type Backend, SweetspotError } from '../backend/index.js';
+import { defined } from '../backend/options.js';
+import { Corpus, domainCorpus } from '../data/corpus.js';
+import { cutWindows, requireWindows } from '../data/windows.js';
+import type { Evaluation } from '../eval/perplexity.js';
+import { saveDenseFolder } from '../io/huggingface.js';
+import { FolderLock } from '../io/lock.js';
+import { trainingFlops } from '../models/cost.js';
+import { transformerParameters } from '../models/transformer.js';
+import { ParameterSet } from '../nn/parameters.js';
+import type { AdamWSettings } from '../optim/adamw.js';
+import { finetune } from '../train/finetune.js';
+import type { OnProgress } from '../train/progress.js';
+import { chooseExpert, EXPERT_CHOICES, type ExpertChoice, type Placement } from './choose.js';
+import { type Method, openRun } from './run.js';
+
+export interface SpecializeOptions {
+  readonly backend: Backend;
+  /** Run folder, from pretrain. */
+  readonly run: string;
+  /** Text of the domain: file, folder, or several. */
+  readonly domain: string | readonly string[];
+  /** Model folder to write. */
+  readonly out: string;
+  /** Tokens of the domain to use at most, held-out ones included. Default: all. */
+  readonly maxTokens?: number | undefined;
+  /** Default histogram. Runs without experts have nothing to choose. */
+  readonly expert?: ExpertChoice | undefined;
+  /** Starts from random weights instead of the run's: the model that knows only the domain. Default false. */
+  readonly fromScratch?: boolean | undefined;
+  /** Passes over the domain's text at most. Default 10. */
+  readonly epochs?: number | undefined;
+  /** Fine-tuning steps at most; overrides epochs. 0 keeps the chosen expert as it is. */
+  readonly steps?: number | undefined;
+  /** Peak learning rate. Default: a third of the pretraining peak (the whole of it from scratch). */
+  readonly learningRate?: number | undefined;
+  /** Tokens a step. Default: half of pretraining's. */
+  readonly batchTokens?: number | undefined;
+  /** Share of the documents held out for early stopping. Default 0.1. */
+  readonly heldout?: number | undefined;
+  readonly adamw?: Partial<AdamWSettings> | undefined;
+  readonly seed?: number | undefined;
+  readonly onProgress?: OnProgress | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface SpecializeResult extends Placement {
+  readonly method: Method;
+  readonly out: string;
+  readonly domainTokens: number;
+  /** On the held-out documents of the domain. */
+  readonly before: Evaluation;
+  readonly after: Evaluation;
+  readonly bestStep: number;
+  readonly steps: number;
+  readonly tokens: number;
+  readonly flops: number;
+  readonly seconds: number;
+}
+
+/** Splits by document: every tenth (for 0.1) goes to the held-out part, so that both span the whole text. */
+export function splitHeldout(corpus: Corpus, share: number, contextLength: number): { train: Corpus; heldout: Corpus } {
+  const tokenizer = corpus.tokenizer();
+  const every = Math.max(2, Math.round(1 / share));
+  const texts: [string[], string[]] = [[], []];
+  const documents = Array.from({ length: corpus.documents }, (_, i) =>
+    tokenizer.decode(corpus.document(i).subarray(1)),
+  );
+  // One long document is a domain too: its end is held out.
+  if (documents.length < 2) {
+    const cut = Math.floor(documents[0]!.length * (1 - share));
+    texts[0].push(documents[0]!.slice(0, cut));
+    texts[1].push(documents[0]!.slice(cut));
+  } else {
+    const offset = Math.min(every, documents.length) - 1;
+    for (const [i, text] of documents.entries()) texts[i % every === offset ? 1 : 0].push(text);
+  }
+  const [train, heldout] = texts.map((list) => Corpus.fromTexts(list, tokenizer)) as [Corpus, Corpus];
+  requireWindows(cutWindows(train, contextLength), 'the training part of the domain');
+  return { train, heldout };
+}
+
+/**
+ * Throws SWEETSPOT_USAGE, _INPUT (no text, less than one window), _EXISTS (out exists), _LOCKED, _MISMATCH before anything is
+ * changed, SWEETSPOT_ABORTED on interrupt: the work so far is in `<out>.part` and the same call goes on with it.
+ */
+export async function specialize(options: SpecializeOptions): Promise<SpecializeResult> {
+  const { backend, out } = options;
+  const choice = options.expert ?? 'histogram';
+  if (!EXPERT_CHOICES.includes(choice)) {
+    throw new SweetspotError('SWEETSPOT_USAGE', {
+      what: 'no such expert choice',
+      expected: EXPERT_CHOICES.join(', '),
+      found: choice,
+    });
+  }
+  const share = options.heldout ?? 0.1;
+  if (!(share > 0 && share <= 0.5))
+    throw new SweetspotError('SWEETSPOT_USAGE', {
+      what: 'heldout',
+      expected: 'above 0, at most 0.5',
+      found: String(share),
+    });
+  if (existsSync(out)) {
+    throw new SweetspotError('SWEETSPOT_EXISTS', { what: `${out} exists`, fix: 'choose another output folder' });
+  }
+  const run = openRun(options.run);
+  const { model } = run.config;
+  const domain = await domainCorpus(options.domain, run.tokenizer, {
+    maxTokens: options.maxTokens,
+    signal: options.signal,
+  });
+  requireWindows(cutWindows(domain, model.contextLength), 'the domain');
+  const { train, heldout } = splitHeldout(domain, share, model.contextLength);
+
+  const begin = performance.now();
+  const chosen =
+    options.fromScratch === true
+      ? await scratch(options, run.config.model)
+      : await chooseExpert(backend, run, train, choice);
+  const batch = Math.max(
+    1,
+    Math.round((options.batchTokens ?? (run.config.batch * model.contextLength) / 2) / model.contextLength),
+  );
+  const perEpoch = Math.max(1, Math.ceil(train.tokens / (batch * model.contextLength)));
+  const steps = options.steps ?? Math.min(30_000, Math.ceil((options.epochs ?? 10) * perEpoch));
+  const peak = options.learningRate ?? run.config.schedule.peak / (options.fromScratch === true ? 1 : 3);
+  const part = `${out}.part`;
+  mkdirSync(`${part}/checkpoints`, { recursive: true });
+  using _lock = FolderLock.acquire(part);
+  const result = await finetune(
+    backend,
+    model,
+    chosen.values,
+    train,
+    heldout,
+    {
+      steps,
+      learningRate: peak,
+      batch,
+      evaluateEvery: Math.max(1, Math.min(50, Math.ceil(perEpoch / 2), Math.ceil(steps / 10))),
+      patience: 5,
+      adamw: { ...run.config.adamw, ...defined(options.adamw) },
+      seed: options.seed ?? run.config.seed,
+    },
+    { folder: part, onProgress: options.onProgress, signal: options.signal },
+  );
+  const done: SpecializeResult = {
+    method: run.config.method,
+    out,
+    domainTokens: domain.tokens,
+    histogram: chosen.histogram,
+    entropy: chosen.entropy,
+    cluster: chosen.cluster,
+    coverage: chosen.coverage,
+    before: result.before,
+    after: result.after,
+    bestStep: result.bestStep,
+    steps: result.steps,
+    tokens: result.tokens,
+    flops: trainingFlops(model, result.tokens),
+    seconds: (performance.now() - begin) / 1000,
+  };
+  await saveDenseFolder(out, model, result.values, run.tokenizer, {
+    'sweetspot.json': `${JSON.stringify({ ...done, out: undefined }, null, 2)}\n`,
+  });
+  rmSync(part, { recursive: true });
+  return done;
+}
+
+async function scratch(options: SpecializeOptions, model: Parameters<typeof transformerParameters>[0]) {
+  const parameters = new ParameterSet(options.backend, transformerParameters(model), { trainable: false });
+  try {
+    parameters.initialize(options.seed ?? 0);
+    return { values: await parameters.readAll(), histogram: [], entropy: 0, cluster: null, coverage: null };
+  } finally {
+    parameters.dispose();
+  }
+}

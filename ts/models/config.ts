@@ -1,0 +1,114 @@
+// The sizes of a model, checked once. The dense transformer is the Llama layout; with qkNorm it is the Qwen3 layout.
+import { SweetspotError } from '../backend/errors.js';
+import { defined } from '../backend/options.js';
+
+export interface TransformerConfig {
+  readonly vocabSize: number;
+  /** Width C. */
+  readonly hiddenSize: number;
+  /** Feed-forward width F. */
+  readonly intermediateSize: number;
+  readonly layers: number;
+  /** Query heads H. */
+  readonly heads: number;
+  /** Key and value heads; fewer than H is grouped-query attention. */
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** Longest sequence T the model is trained on. */
+  readonly contextLength: number;
+  readonly ropeTheta: number;
+  readonly normEps: number;
+  /** One matrix for embedding and output layer. */
+  readonly tieEmbeddings: boolean;
+  /** RMS norm on query and key heads. */
+  readonly qkNorm: boolean;
+}
+
+export interface BankConfig {
+  /** R (h in the paper): slices of every projected matrix; sets the capacity of the bank. */
+  readonly slices: number;
+  /** K (k in the paper): experts, one a cluster. */
+  readonly experts: number;
+  /** m: length of an expert's vector E_i. */
+  readonly expertVector: number;
+  /** Layers whose feed-forward matrices are generated; the others stay dense. */
+  readonly projectedLayers: readonly number[];
+  /** Whether a shared slice S is added: W = S + sum_r c_r T_r. Without it, the paper's own form. */
+  readonly shared: boolean;
+}
+
+const MAX_DIMENSION = 1 << 20;
+
+/** Fills defaults and throws SWEETSPOT_USAGE for sizes that cannot work. */
+export function transformerConfig(
+  given: Pick<TransformerConfig, 'vocabSize' | 'hiddenSize' | 'layers' | 'heads'> & Partial<TransformerConfig>,
+): TransformerConfig {
+  const config: TransformerConfig = {
+    kvHeads: given.heads,
+    headDim: Math.floor(given.hiddenSize / given.heads),
+    intermediateSize: Math.ceil((given.hiddenSize * 8) / 3 / 16) * 16,
+    contextLength: 256,
+    ropeTheta: 10000,
+    normEps: 1e-5,
+    tieEmbeddings: true,
+    qkNorm: false,
+    ...defined(given),
+  };
+  const refuse = (what: string, expected: string, found: unknown): never => {
+    throw new SweetspotError('SWEETSPOT_USAGE', { what: `model size: ${what}`, expected, found: String(found) });
+  };
+  for (const name of [
+    'vocabSize',
+    'hiddenSize',
+    'intermediateSize',
+    'layers',
+    'heads',
+    'kvHeads',
+    'headDim',
+    'contextLength',
+  ] as const) {
+    const value = config[name];
+    if (!Number.isInteger(value) || value < 1 || value > MAX_DIMENSION)
+      refuse(name, `a whole number from 1 to ${MAX_DIMENSION}`, value);
+  }
+  if (config.hiddenSize % 16 !== 0) refuse('hiddenSize', 'a multiple of 16', config.hiddenSize);
+  if (config.intermediateSize % 16 !== 0) refuse('intermediateSize', 'a multiple of 16', config.intermediateSize);
+  if (config.heads % config.kvHeads !== 0) refuse('kvHeads', `a divisor of heads (${config.heads})`, config.kvHeads);
+  if (config.headDim % 2 !== 0) refuse('headDim', 'an even number, for the rotary embedding', config.headDim);
+  if ((config.heads * config.headDim) % 16 !== 0)
+    refuse('heads x headDim', 'a multiple of 16', config.heads * config.headDim);
+  if (!(config.normEps > 0 && config.normEps < 1)) refuse('normEps', 'between 0 and 1', config.normEps);
+  if (!(config.ropeTheta > 1)) refuse('ropeTheta', 'more than 1', config.ropeTheta);
+  return config;
+}
+
+/** Fills defaults (16 slices, a vector as long as the slices, every layer, shared slice on) and checks them. */
+export function bankConfig(
+  model: TransformerConfig,
+  given: Pick<BankConfig, 'experts'> & Partial<BankConfig>,
+): BankConfig {
+  const slices = given.slices ?? 16;
+  const config: BankConfig = {
+    slices,
+    expertVector: slices,
+    projectedLayers: Array.from({ length: model.layers }, (_, i) => i),
+    shared: true,
+    ...defined(given),
+  };
+  const refuse = (what: string, expected: string, found: unknown): never => {
+    throw new SweetspotError('SWEETSPOT_USAGE', { what: `bank: ${what}`, expected, found: String(found) });
+  };
+  for (const name of ['slices', 'experts', 'expertVector'] as const) {
+    const value = config[name];
+    if (!Number.isInteger(value) || value < 1 || value > 4096) refuse(name, 'a whole number from 1 to 4096', value);
+  }
+  const layers = config.projectedLayers;
+  if (
+    layers.length === 0 ||
+    new Set(layers).size !== layers.length ||
+    layers.some((l) => !Number.isInteger(l) || l < 0 || l >= model.layers)
+  ) {
+    refuse('projectedLayers', `some of the layers 0 to ${model.layers - 1}, each once`, `[${layers}]`);
+  }
+  return config;
+}

@@ -1,0 +1,34 @@
+// What a model costs, by formula, so that runs on different machines compare. One multiply and one add are 2 FLOPs.
+//   forward, a token:  2 x (weights that multiply it) + 2 x 2 x (T / 2) x H D a layer for causal attention (scores, values)
+//   training, a token: 3 x forward (backward is twice the forward)
+//   bank, a step:      generating the weights of G clusters is 2 G R size a matrix; its two gradients the same each
+// Embedding look-ups, norms and the optimizer are left out: under 2% at these sizes.
+
+import { sizeOf } from '../tensor/tensor.js';
+import { bankParameters } from './bank.js';
+import type { BankConfig, TransformerConfig } from './config.js';
+import { transformerParameters } from './transformer.js';
+
+/** Values in the dense model: what is served. */
+export const denseParameterCount = (config: TransformerConfig): number =>
+  transformerParameters(config).reduce((sum, spec) => sum + sizeOf(spec.shape), 0);
+
+/** Values in the bank model, everything included: what is pretrained. */
+export const bankParameterCount = (config: TransformerConfig, bank: BankConfig): number =>
+  bankParameters(config, bank).reduce((sum, spec) => sum + sizeOf(spec.shape), 0);
+
+/** FLOPs of one token in a window of `time` tokens. */
+export function forwardFlops(config: TransformerConfig, time = config.contextLength): number {
+  const { vocabSize: V, hiddenSize: C, intermediateSize: F, heads: H, kvHeads, headDim: D, layers } = config;
+  const weights = (H + 2 * kvHeads) * D * C + C * H * D + 3 * C * F;
+  return 2 * (layers * weights + V * C) + layers * 2 * time * H * D;
+}
+
+export const trainingFlops = (config: TransformerConfig, tokens: number, time = config.contextLength): number =>
+  3 * forwardFlops(config, time) * tokens;
+
+/** FLOPs a training step spends on the bank itself, with weights for `groups` clusters. */
+export function bankStepFlops(config: TransformerConfig, bank: BankConfig, groups: number): number {
+  const size = 3 * config.hiddenSize * config.intermediateSize * bank.projectedLayers.length;
+  return 3 * 2 * groups * bank.slices * size;
+}

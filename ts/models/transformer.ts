@@ -1,0 +1,108 @@
+// The dense transformer, Llama layout, in the order of its computation. What differs between models is passed in: where
+// weights come from (dense or a bank), how attention sees the past (a window or a cache).
+
+import type { ParameterSet, ParameterSpec } from '../nn/parameters.js';
+import { attention, type HeadShape, rope } from '../ops/attention.js';
+import { add } from '../ops/elementwise.js';
+import { embedding } from '../ops/embedding.js';
+import { linear } from '../ops/matmul.js';
+import { qkNorm, rmsNorm } from '../ops/norm.js';
+import { swiglu } from '../ops/swiglu.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { TransformerConfig } from './config.js';
+
+/** Parameters of layer i, by name. The three attention inputs are one matrix, and so are gate and up. */
+export const layerNames = (i: number) => ({
+  inputNorm: `layers.${i}.input_norm`,
+  qkv: `layers.${i}.attention.qkv`,
+  qNorm: `layers.${i}.attention.q_norm`,
+  kNorm: `layers.${i}.attention.k_norm`,
+  attentionOut: `layers.${i}.attention.out`,
+  postNorm: `layers.${i}.post_norm`,
+  gateUp: `layers.${i}.ffn.gate_up`,
+  down: `layers.${i}.ffn.down`,
+});
+
+export const headShape = ({ heads, kvHeads, headDim }: TransformerConfig): HeadShape => ({ heads, kvHeads, headDim });
+
+/** Standard deviation 0.02 scaled for narrow models as 1/sqrt(C); projections into the residual stream are divided by sqrt(2 L). */
+export function initialStd(config: TransformerConfig): { inner: number; residual: number } {
+  const inner = Math.min(0.08, 1 / Math.sqrt(config.hiddenSize));
+  return { inner, residual: inner / Math.sqrt(2 * config.layers) };
+}
+
+/** Every parameter of the dense model. */
+export function transformerParameters(config: TransformerConfig): ParameterSpec[] {
+  const { vocabSize: V, hiddenSize: C, intermediateSize: F, heads: H, kvHeads, headDim: D } = config;
+  const std = initialStd(config);
+  const matrix = (name: string, shape: number[], s: number): ParameterSpec => ({
+    name,
+    shape,
+    kind: 'matrix',
+    init: { kind: 'normal', std: s },
+  });
+  const ones = (name: string, n: number): ParameterSpec => ({
+    name,
+    shape: [n],
+    kind: 'vector',
+    init: { kind: 'constant', value: 1 },
+  });
+  const specs: ParameterSpec[] = [matrix('embedding', [V, C], std.inner)];
+  for (let i = 0; i < config.layers; i++) {
+    const names = layerNames(i);
+    specs.push(ones(names.inputNorm, C));
+    specs.push(matrix(names.qkv, [(H + 2 * kvHeads) * D, C], std.inner));
+    if (config.qkNorm) specs.push(ones(names.qNorm, D), ones(names.kNorm, D));
+    specs.push(matrix(names.attentionOut, [C, H * D], std.residual));
+    specs.push(ones(names.postNorm, C));
+    specs.push(matrix(names.gateUp, [2 * F, C], std.inner));
+    specs.push(matrix(names.down, [C, F], std.residual));
+  }
+  specs.push(ones('final_norm', C));
+  if (!config.tieEmbeddings) specs.push(matrix('output', [V, C], std.inner));
+  return specs;
+}
+
+export interface ForwardParts {
+  /** How rows of a layer see earlier ones. Default: causal attention inside each of the B windows. */
+  readonly attend?: (qkv: Tensor, layer: number) => Tensor;
+  /** The feed-forward block of a layer. Default: gate_up and down of `parameters`. */
+  readonly feedForward?: (x: Tensor, layer: number) => Tensor;
+}
+
+/** gate, up, silu, down with dense weights. */
+export function denseFeedForward(parameters: ParameterSet): (x: Tensor, layer: number) => Tensor {
+  return (x, layer) => {
+    const names = layerNames(layer);
+    return linear(swiglu(linear(x, parameters.tensor(names.gateUp))), parameters.tensor(names.down));
+  };
+}
+
+/** tokens i32 (B, T), positions i32 (B T) -> final hidden states (B, T, C), normed. */
+export function transformer(
+  config: TransformerConfig,
+  parameters: ParameterSet,
+  tokens: Tensor,
+  positions: Tensor,
+  parts: ForwardParts = {},
+): Tensor {
+  const heads = headShape(config);
+  const attend = parts.attend ?? ((qkv) => attention(qkv, heads));
+  const feedForward = parts.feedForward ?? denseFeedForward(parameters);
+  const w = (name: string) => parameters.tensor(name);
+
+  let x = embedding(w('embedding'), tokens); // (B, T, C)
+  for (let i = 0; i < config.layers; i++) {
+    const names = layerNames(i);
+    let qkv = linear(rmsNorm(x, w(names.inputNorm), config.normEps), w(names.qkv)); // (B, T, (H + 2 Hkv) D)
+    if (config.qkNorm) qkv = qkNorm(qkv, w(names.qNorm), w(names.kNorm), heads, config.normEps);
+    const y = attend(rope(qkv, positions, heads, config.ropeTheta), i); // (B, T, H D)
+    x = add(x, linear(y, w(names.attentionOut)));
+    x = add(x, feedForward(rmsNorm(x, w(names.postNorm), config.normEps), i));
+  }
+  return rmsNorm(x, w('final_norm'), config.normEps);
+}
+
+/** The matrix of the output layer, (V, C). */
+export const outputMatrix = (config: TransformerConfig, parameters: ParameterSet): Tensor =>
+  parameters.tensor(config.tieEmbeddings ? 'embedding' : 'output');

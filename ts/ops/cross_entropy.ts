@@ -1,0 +1,49 @@
+// The output layer and its loss, in chunks of rows, so that (N, V) logits never exist at once. The loss ends every training
+// Program and the gradient that reaches it is known (a scale), so each chunk leaves its gradients behind as it passes.
+import { expectWidth, tape } from '../autograd/tape.js';
+import { rowsOf, sliceRows, type Tensor } from '../tensor/tensor.js';
+import { emitGemm } from './matmul.js';
+
+/** Rows a chunk: a chunk of logits should stay in the last-level cache, and rows must start at 64-byte places. */
+export function chunkRows(rows: number, vocab: number): number {
+  const fits = Math.max(16, Math.floor((4 << 20) / (4 * vocab) / 16) * 16);
+  return Math.min(rows, fits);
+}
+
+/**
+ * Per-row loss -log softmax(x w^T)[target], (N); 0 where the target is negative.
+ * With `scale` (one value on the device, usually 1 / number of targets), the gradients of x and w for the loss
+ * scale * sum(loss) are written too, and `backward` must then be called with no other seed for x.
+ * Shapes: x (..., C), w (V, C), targets i32 (...).
+ */
+export function linearCrossEntropy(x: Tensor, w: Tensor, targets: Tensor, scale?: Tensor): Tensor {
+  const t = tape();
+  const [vocab, cols] = [w.shape[0]!, w.shape[1]!];
+  expectWidth('linearCrossEntropy', x, cols);
+  const rows = rowsOf(x);
+  const flat = { ...x, shape: [rows, cols] };
+  const ids = { ...targets, shape: [rows] };
+  const loss = t.temporary([rows], { name: 'loss' });
+  const dx = scale !== undefined && x.requiresGrad ? t.grad(flat).out : undefined;
+  const chunk = chunkRows(rows, vocab);
+  for (let begin = 0; begin < rows; begin += chunk) {
+    const count = Math.min(chunk, rows - begin);
+    const part = sliceRows(flat, begin, count);
+    const logits = t.temporary([count, vocab], { name: 'logits' });
+    emitGemm({ a: part, b: w, c: logits }, { m: count, n: vocab, k: cols, transB: true });
+    const row = { logits, targets: sliceRows(ids, begin, count), loss: sliceRows(loss, begin, count) };
+    if (scale === undefined) {
+      t.emit('cross_entropy', row, { rows: count, vocab }, {});
+      continue;
+    }
+    const dlogits = t.temporary([count, vocab], { name: 'dlogits' });
+    t.emit('cross_entropy', { ...row, scale, dlogits }, { rows: count, vocab }, {});
+    if (dx !== undefined)
+      emitGemm({ a: dlogits, b: w, c: sliceRows(dx, begin, count) }, { m: count, n: cols, k: vocab });
+    if (w.requiresGrad) {
+      const dw = t.grad(w);
+      emitGemm({ a: dlogits, b: part, add: dw.add, c: dw.out }, { m: vocab, n: cols, k: count, transA: true });
+    }
+  }
+  return loss;
+}

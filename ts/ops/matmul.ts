@@ -1,0 +1,105 @@
+// y = op(a) op(b): the linear layers. Weights are stored (out, in) as in Hugging Face folders, so the forward pass of a
+// layer is N T, its input gradient N N, its weight gradient T N.
+import { expectWidth, tape } from '../autograd/tape.js';
+import { rowsOf, type Tensor } from '../tensor/tensor.js';
+
+export interface GemmShape {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly transA?: boolean;
+  readonly transB?: boolean;
+}
+
+/** The row itself, dense matrices, one batch: c = op(a) op(b) (+ bias) (+ add). */
+export function emitGemm(
+  operands: { a: Tensor; b: Tensor; c: Tensor; bias?: Tensor | undefined; add?: Tensor | undefined },
+  { m, n, k, transA = false, transB = false }: GemmShape,
+  alpha = 1,
+): void {
+  const dims = {
+    batch: 1,
+    m,
+    n,
+    k,
+    transA: transA ? 1 : 0,
+    transB: transB ? 1 : 0,
+    lda: transA ? m : k,
+    ldb: transB ? k : n,
+    ldc: n,
+    strideA: 0,
+    strideB: 0,
+    strideC: 0,
+  };
+  tape().emit('gemm', operands, dims, { alpha });
+}
+
+/** x (..., in) times w (out, in) transposed -> (..., out). */
+export function linear(x: Tensor, w: Tensor): Tensor {
+  const t = tape();
+  const [out, width] = [w.shape[0]!, w.shape[1]!];
+  expectWidth('linear', x, width);
+  const rows = rowsOf(x);
+  const y = t.temporary([...x.shape.slice(0, -1), out], { requiresGrad: x.requiresGrad || w.requiresGrad });
+  emitGemm({ a: x, b: w, c: y }, { m: rows, n: out, k: width, transB: true });
+  t.node([y], () => {
+    const dy = t.incoming(y);
+    if (x.requiresGrad) {
+      const dx = t.grad(x);
+      emitGemm({ a: dy, b: w, add: dx.add, c: dx.out }, { m: rows, n: width, k: out });
+    }
+    if (w.requiresGrad) {
+      const dw = t.grad(w);
+      emitGemm({ a: dy, b: x, add: dw.add, c: dw.out }, { m: out, n: width, k: rows, transA: true });
+    }
+  });
+  return y;
+}
+
+/** a (m, k) times b (k, n) -> (m, n). */
+export function matmul(a: Tensor, b: Tensor): Tensor {
+  const t = tape();
+  const [k, n] = [b.shape[0]!, b.shape[1]!];
+  expectWidth('matmul', a, k);
+  const m = rowsOf(a);
+  const y = t.temporary([m, n], { requiresGrad: a.requiresGrad || b.requiresGrad });
+  emitGemm({ a, b, c: y }, { m, n, k });
+  t.node([y], () => {
+    const dy = t.incoming(y);
+    if (a.requiresGrad) {
+      const da = t.grad(a);
+      emitGemm({ a: dy, b, add: da.add, c: da.out }, { m, n: k, k: n, transB: true });
+    }
+    if (b.requiresGrad) {
+      const db = t.grad(b);
+      emitGemm({ a, b: dy, add: db.add, c: db.out }, { m: k, n, k: m, transA: true });
+    }
+  });
+  return y;
+}
+
+/** Rows sorted by group, each group with its own weights: x (N, in), w (G, out, in), offsets i32 (G + 1) -> (N, out). */
+export function groupedLinear(x: Tensor, w: Tensor, offsets: Tensor): Tensor {
+  const t = tape();
+  const [groups, out, width] = [w.shape[0]!, w.shape[1]!, w.shape[2]!];
+  expectWidth('groupedLinear', x, width);
+  const rows = rowsOf(x);
+  const y = t.temporary([...x.shape.slice(0, -1), out], { requiresGrad: true });
+  t.emit('grouped_gemm', { a: x, b: w, offsets, c: y }, { groups, rows, n: out, k: width, transB: 1 }, {});
+  t.node([y], () => {
+    const dy = t.incoming(y);
+    if (x.requiresGrad) {
+      const dx = t.grad(x);
+      t.emit(
+        'grouped_gemm',
+        { a: dy, b: w, offsets, add: dx.add, c: dx.out },
+        { groups, rows, n: width, k: out, transB: 0 },
+        {},
+      );
+    }
+    t.gradVia(w, (dw) =>
+      t.emit('grouped_gemm_dw', { a: dy, b: x, offsets, dw }, { groups, rows, m: out, n: width }, {}),
+    );
+  });
+  return y;
+}

@@ -1,0 +1,141 @@
+// A stage: so many steps of one model on one sampler. Two steps are in flight, so that the device never waits for a loss to
+// be read. Checkpoints come every so many seconds and when the caller interrupts; a stage that finds one goes on from it.
+import path from 'node:path';
+import type { Backend } from '../backend/backend.js';
+import { SweetspotError } from '../backend/errors.js';
+import type { Sampler, SamplerState } from '../data/sampler.js';
+import { appendLine } from '../io/atomic.js';
+import type { AdamWSettings } from '../optim/adamw.js';
+import { learningRate, type Schedule } from '../optim/schedule.js';
+import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
+import { type OnProgress, RateMeter } from './progress.js';
+import { type BatchShape, type StepResult, type TrainableModel, TrainStep } from './step.js';
+
+export interface StageOptions {
+  /** Name in progress, metrics and checkpoint files; letters, digits and '-'. */
+  readonly stage: string;
+  readonly model: TrainableModel;
+  readonly sampler: Sampler;
+  readonly shape: BatchShape;
+  /** Steps of the whole schedule. */
+  readonly steps: number;
+  readonly adamw: AdamWSettings;
+  readonly schedule: Schedule;
+  /** Run folder: checkpoints go to checkpoints/, metrics to metrics.jsonl. Nothing is written when absent. */
+  readonly folder?: string | undefined;
+  /** Seconds between checkpoints. Default 60. */
+  readonly checkpointSeconds?: number | undefined;
+  readonly onProgress?: OnProgress | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Called between steps, when all work submitted is done; returning true ends the stage early. `state()` may be saved. */
+  readonly every?: { readonly steps: number; readonly call: (step: number) => Promise<boolean> } | undefined;
+  /** More state to keep in checkpoints, and to get back from one. */
+  readonly extra?: { save(): unknown; restore(state: unknown): void } | undefined;
+}
+
+export interface StageResult {
+  readonly steps: number;
+  /** Mean training loss over the last tenth of the steps, at least 10. */
+  readonly loss: number;
+}
+
+interface SavedState {
+  readonly sampler: SamplerState;
+  readonly losses: readonly number[];
+  readonly extra: unknown;
+}
+
+/** Steps in flight. More would delay errors and the interrupt without feeding the device better. */
+const IN_FLIGHT = 2;
+
+/**
+ * Runs the stage to its end. Throws SWEETSPOT_ABORTED after saving a checkpoint when `signal` fires, SWEETSPOT_PROGRAM when
+ * the loss stops being finite.
+ */
+export async function runStage(backend: Backend, options: StageOptions): Promise<StageResult> {
+  const { stage, model, sampler, shape, steps, folder, every } = options;
+  const checkpoints = folder === undefined ? undefined : path.join(folder, 'checkpoints');
+  let step = 0;
+  // Of the whole stage's last steps, those of an earlier call included, so that a resumed stage reports the same loss.
+  const losses: number[] = [];
+  const keep = Math.max(10, Math.ceil(steps / 10));
+  if (checkpoints !== undefined) {
+    const state = loadCheckpoint(checkpoints, stage, model.parameters);
+    if (state !== undefined) {
+      const { sampler: samplerState, losses: earlier, extra } = state.extra as SavedState;
+      step = state.step;
+      losses.push(...earlier);
+      sampler.restore(samplerState);
+      options.extra?.restore(extra);
+    }
+  }
+  const trainStep = new TrainStep(backend, model, shape, options.adamw);
+  const meter = new RateMeter();
+  const pending: { step: number; lr: number; result: Promise<StepResult> }[] = [];
+  const tokensAStep = shape.batch * shape.time;
+  let saved = performance.now();
+
+  const settle = async (): Promise<void> => {
+    const { step: at, lr, result } = pending.shift()!;
+    const { loss, gradientNorm } = await result;
+    if (!Number.isFinite(loss)) {
+      throw new SweetspotError('SWEETSPOT_PROGRAM', {
+        what: `${stage}: the loss is ${loss} at step ${at}`,
+        fix: 'lower the learning rate; the last checkpoint is intact',
+      });
+    }
+    losses.push(loss);
+    if (losses.length > keep) losses.shift();
+    const tokens = at * tokensAStep;
+    if (folder !== undefined) {
+      appendLine(
+        path.join(folder, 'metrics.jsonl'),
+        JSON.stringify({ stage, step: at, tokens, loss, lr, gradientNorm }),
+      );
+    }
+    const total = steps * tokensAStep;
+    const smooth = losses.slice(-20).reduce((a, b) => a + b, 0) / Math.min(20, losses.length);
+    options.onProgress?.({ stage, done: tokens, total, unit: 'tokens', loss: smooth, ...meter.update(tokens, total) });
+  };
+  const drain = async (): Promise<void> => {
+    while (pending.length > 0) await settle();
+  };
+  const save = async (): Promise<void> => {
+    if (checkpoints === undefined) return;
+    const extra: SavedState = { sampler: sampler.state(), losses, extra: options.extra?.save() };
+    await saveCheckpoint(checkpoints, stage, model.parameters, { step, extra });
+    saved = performance.now();
+  };
+
+  try {
+    while (step < steps) {
+      if (options.signal?.aborted === true) {
+        await drain();
+        await save();
+        throw new SweetspotError('SWEETSPOT_ABORTED', {
+          what: `interrupted at step ${step} of ${steps}${checkpoints === undefined ? '' : '; saved'}`,
+          fix: checkpoints === undefined ? 'start again' : 'run the same command again to go on',
+        });
+      }
+      if (checkpoints !== undefined && performance.now() - saved > 1000 * (options.checkpointSeconds ?? 60)) {
+        await drain();
+        await save();
+      }
+      const lr = learningRate(options.schedule, step, steps);
+      step++;
+      pending.push({ step, lr, result: trainStep.run(sampler.next(), lr, step) });
+      if (pending.length >= IN_FLIGHT) await settle();
+      if (every !== undefined && step % every.steps === 0) {
+        await drain();
+        if (await every.call(step)) break;
+      }
+    }
+    await drain();
+    await save();
+  } finally {
+    // What is still in flight must not become an unhandled rejection.
+    await Promise.allSettled(pending.map((one) => one.result));
+    trainStep.dispose();
+  }
+  return { steps: step, loss: losses.reduce((a, b) => a + b, 0) / Math.max(1, losses.length) };
+}

@@ -1,0 +1,180 @@
+// One training step as a Program: forward, backward, clipping and optimizer, recorded once for a batch shape. What changes
+// from step to step is written into one input buffer: tokens, targets, learning rate, and for a bank which clusters are
+// present and where their rows begin. Loss and gradient norm come back as one small read.
+import type { Backend, BufferId } from '../backend/backend.js';
+import type { Batch } from '../data/sampler.js';
+import { bankFeedForward, expertVectors } from '../models/bank.js';
+import type { BankConfig, TransformerConfig } from '../models/config.js';
+import { outputMatrix, transformer } from '../models/transformer.js';
+import type { ParameterSet } from '../nn/parameters.js';
+import { linearCrossEntropy } from '../ops/cross_entropy.js';
+import { type AdamWSettings, adamw, hyperValues } from '../optim/adamw.js';
+import { Program } from '../program/program.js';
+import { bufferTensor, sizeOf, type Tensor } from '../tensor/tensor.js';
+
+export interface TrainableModel {
+  readonly config: TransformerConfig;
+  /** Present when feed-forward weights are generated from a bank. */
+  readonly bank?: BankConfig | undefined;
+  readonly parameters: ParameterSet;
+}
+
+export interface BatchShape {
+  /** Windows B. */
+  readonly batch: number;
+  /** Tokens a window T. */
+  readonly time: number;
+}
+
+export interface StepResult {
+  /** Mean negative log-likelihood over the targets of the batch, nats. */
+  readonly loss: number;
+  /** Global gradient norm before clipping. */
+  readonly gradientNorm: number;
+}
+
+/** Named places in one buffer, each at a multiple of 64 bytes. */
+class InputBuffer {
+  readonly id: BufferId;
+  readonly bytes: Uint8Array;
+  readonly #offsets = new Map<string, number>();
+
+  constructor(
+    readonly backend: Backend,
+    fields: Readonly<Record<string, number>>,
+  ) {
+    let at = 0;
+    for (const [name, words] of Object.entries(fields)) {
+      this.#offsets.set(name, at);
+      at += Math.ceil(words / 16) * 64;
+    }
+    this.bytes = new Uint8Array(at);
+    this.id = backend.alloc(at);
+  }
+
+  tensor(name: string, shape: readonly number[], dtype: 'i32' | 'f32'): Tensor {
+    return bufferTensor(name, shape, dtype, { buffer: this.id, offset: this.#offsets.get(name)! });
+  }
+
+  ints(name: string, length: number): Int32Array {
+    return new Int32Array(this.bytes.buffer, this.#offsets.get(name)!, length);
+  }
+
+  floats(name: string, length: number): Float32Array {
+    return new Float32Array(this.bytes.buffer, this.#offsets.get(name)!, length);
+  }
+
+  submit(): void {
+    this.backend.write(this.id, 0, this.bytes);
+  }
+
+  dispose(): void {
+    this.backend.free(this.id);
+  }
+}
+
+/** Slots for clusters in a step: all of them, or one a window when there are fewer windows. */
+export const groupSlots = (bank: BankConfig, batch: number): number => Math.min(bank.experts, batch);
+
+/** Fills the slots: cluster of each present group, row offsets of all (absent slots are empty, at the end). */
+export function fillGroups(clusters: Int32Array, time: number, slots: Int32Array, offsets: Int32Array): void {
+  slots.fill(0);
+  let group = -1;
+  for (let b = 0; b < clusters.length; b++) {
+    if (b === 0 || clusters[b] !== clusters[b - 1]) {
+      group++;
+      slots[group] = clusters[b]!;
+      offsets[group] = b * time;
+    }
+  }
+  offsets.fill(clusters.length * time, group + 1);
+}
+
+export class TrainStep {
+  readonly program: Program;
+  readonly #inputs: InputBuffer;
+  readonly #settings: AdamWSettings;
+  readonly #groups: number;
+
+  constructor(
+    readonly backend: Backend,
+    model: TrainableModel,
+    readonly shape: BatchShape,
+    settings: AdamWSettings,
+  ) {
+    const { config, bank, parameters } = model;
+    const { batch: B, time: T } = shape;
+    const N = B * T;
+    this.#settings = settings;
+    this.#groups = bank === undefined ? 0 : groupSlots(bank, B);
+    const G = this.#groups;
+    this.#inputs = new InputBuffer(backend, {
+      tokens: N,
+      targets: N,
+      positions: N,
+      scale: 1,
+      hyper: 8,
+      clusters: G,
+      offsets: G + 1,
+    });
+    const inputs = this.#inputs;
+    inputs.ints('positions', N).forEach((_, i, positions) => {
+      positions[i] = i % T;
+    });
+    this.program = Program.record(backend, bank === undefined ? 'train step' : 'bank train step', (t) => {
+      const parts =
+        bank === undefined
+          ? {}
+          : {
+              feedForward: bankFeedForward(
+                bank,
+                parameters,
+                expertVectors(parameters, inputs.tensor('clusters', [G], 'i32')),
+                inputs.tensor('offsets', [G + 1], 'i32'),
+              ),
+            };
+      const tokens = inputs.tensor('tokens', [B, T], 'i32');
+      const hidden = transformer(config, parameters, tokens, inputs.tensor('positions', [N], 'i32'), parts);
+      const targets = inputs.tensor('targets', [B, T], 'i32');
+      const losses = linearCrossEntropy(
+        hidden,
+        outputMatrix(config, parameters),
+        targets,
+        inputs.tensor('scale', [1], 'f32'),
+      );
+      t.backward([]);
+      const norm = t.temporary([1], { name: 'norm' });
+      adamw(parameters, settings, inputs.tensor('hyper', [8], 'f32'), norm);
+      const sum = t.temporary([1], { name: 'sum' });
+      t.emit('reduce_sum', { x: losses, y: sum }, { outer: 1, n: sizeOf(losses.shape), inner: 1 }, { alpha: 1 });
+      t.output('loss', sum);
+      t.output('norm', norm);
+    });
+  }
+
+  /** Submits step t (from 1) and resolves with its result; the next step may be submitted before. */
+  async run(batch: Batch, lr: number, t: number): Promise<StepResult> {
+    const inputs = this.#inputs;
+    inputs.ints('tokens', batch.tokens.length).set(batch.tokens);
+    inputs.ints('targets', batch.targets.length).set(batch.targets);
+    inputs.floats('scale', 1)[0] = 1 / Math.max(1, batch.count);
+    inputs.floats('hyper', 8).set(hyperValues(this.#settings, lr, t));
+    if (this.#groups > 0) {
+      fillGroups(
+        batch.clusters,
+        this.shape.time,
+        inputs.ints('clusters', this.#groups),
+        inputs.ints('offsets', this.#groups + 1),
+      );
+    }
+    inputs.submit();
+    this.program.run();
+    const [loss, norm] = await Promise.all([this.program.read('loss'), this.program.read('norm')]);
+    return { loss: loss[0]! / Math.max(1, batch.count), gradientNorm: norm[0]! };
+  }
+
+  dispose(): void {
+    this.program.release();
+    this.#inputs.dispose();
+  }
+}
