@@ -19,10 +19,28 @@ export interface NativeDevice {
   close(): void;
 }
 
+/** What there is of CUDA: a device, or the reason why none can be used. */
+export type CudaInfo =
+  | { readonly library: string; readonly reason: string }
+  | {
+      readonly library: string;
+      readonly reason?: undefined;
+      readonly name: string;
+      /** Compute capability, as 'sm_90'. */
+      readonly arch: string;
+      readonly multiprocessors: number;
+      /** Bytes. */
+      readonly memory: number;
+      /** CUDA version of the driver, as '13.0'. */
+      readonly driver: string;
+    };
+
 export interface NativeAddon {
   /** ISAs compiled in that this machine can run, best first. */
   cpuIsas(): string[];
-  Device: new (kind: 'cpu', threads: number, isa: string) => NativeDevice;
+  cudaInfo(): CudaInfo;
+  /** `variant`: an ISA for 'cpu'; for 'cuda' how matrices are multiplied: 'fp32', 'tf32' or 'bf16'. */
+  Device: new (kind: 'cpu' | 'cuda', threads: number, variant: string) => NativeDevice;
 }
 
 export type LoadResult =

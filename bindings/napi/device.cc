@@ -3,6 +3,8 @@
 #include <string>
 #include <unordered_map>
 
+#include "core/cuda_loader.h"
+
 using sweetspot::Stream;
 
 // One promise that the stream thread will settle.
@@ -27,6 +29,18 @@ struct Device::Delivery {
 };
 
 namespace {
+
+// `variant` is the ISA of a CPU, and how a GPU multiplies matrices: fp32, tf32 or bf16.
+std::unique_ptr<sweetspot::Executor> make_executor(const std::string& kind, uint32_t threads,
+                                                   const std::string& variant) {
+  std::unique_ptr<sweetspot::Executor> executor;
+  if (kind == "cpu") executor = sweetspot::make_cpu_executor({threads, variant});
+  if (kind == "cuda" && variant == "fp32") executor = sweetspot::make_cuda_executor(0);
+  if (kind == "cuda" && variant == "tf32") executor = sweetspot::make_cuda_executor(1);
+  if (kind == "cuda" && variant == "bf16") executor = sweetspot::make_cuda_executor(2);
+  if (executor == nullptr) throw std::runtime_error("no device " + kind + " " + variant);
+  return executor;
+}
 
 template <class F>
 auto guarded(Napi::Env env, F body) {
@@ -66,12 +80,8 @@ Device::Device(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Device>(info),
   Napi::Env env = info.Env();
   const std::string kind = info[0].As<Napi::String>();
   const uint32_t threads = id_of(info, 1);
-  const std::string isa = info[2].As<Napi::String>();
-  guarded(env, [&] {
-    auto executor = kind == "cpu" ? sweetspot::make_cpu_executor({threads, isa}) : nullptr;
-    if (executor == nullptr) throw std::runtime_error("no device " + kind + " " + isa);
-    stream_ = std::make_unique<Stream>(std::move(executor));
-  });
+  const std::string variant = info[2].As<Napi::String>();
+  guarded(env, [&] { stream_ = std::make_unique<Stream>(make_executor(kind, threads, variant)); });
   const Napi::String name = Napi::String::New(env, "sweetspot stream");
   if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr, complete,
                                       &shared_->notify) !=

@@ -62,8 +62,12 @@ class Executor {
   virtual void deallocate(void* memory, size_t bytes) = 0;
   virtual void write(void* target, const void* source, size_t bytes) = 0;
   virtual void read(void* target, const void* source, size_t bytes) = 0;
-  // Runs every row; stops early when `stop` is set or the latch closes.
+  // Runs or queues every row; stops early when `stop` is set or the latch closes.
   virtual void run(const Program& program, uint8_t* const* bases, Latch& latch, const std::atomic<bool>& stop) = 0;
+  // The program will not run again: what was kept for it can go.
+  virtual void forget(uint32_t) {}
+  // Waits for work that goes on after write and run have returned, and latches its first failure.
+  virtual void synchronize(Latch&) {}
 };
 
 struct CpuOptions {

@@ -100,7 +100,10 @@ void Stream::write(uint32_t id, size_t offset, const void* bytes, size_t length)
 void Stream::read(uint32_t id, size_t offset, void* target, size_t length, Done done) {
   check_range(id, offset, length, "read");
   post([this, id, offset, target, length, done = std::move(done)] {
-    if (!latch_.failed()) executor_->read(target, bases_[id] + offset, length);
+    if (!latch_.failed()) {
+      executor_->read(target, bases_[id] + offset, length);
+      executor_->synchronize(latch_);
+    }
     done(latch_.peek());
   });
 }
@@ -152,10 +155,12 @@ void Stream::run(uint32_t id) {
 
 void Stream::release(uint32_t id) {
   if (programs_.erase(id) == 0) throw std::runtime_error("program " + std::to_string(id) + " is not compiled");
+  post([this, id] { executor_->forget(id); });
 }
 
 void Stream::fence(Done done) {
   post([this, done = std::move(done)] {
+    executor_->synchronize(latch_);
     const std::string error = latch_.peek();
     latch_.clear();
     done(error);

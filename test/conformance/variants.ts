@@ -1,6 +1,6 @@
 // Every kind of device the suite knows, and which of them this machine has. To add one: a line in VARIANTS that opens it or
 // says why not.
-import { type Backend, listIsas, openBackend } from '../../ts/backend/index.js';
+import { type Backend, cudaInfo, listIsas, openBackend } from '../../ts/backend/index.js';
 
 export interface Variant {
   /** As in docs/coverage.md: 'cpu/avx2', 'cuda', 'wasm'. */
@@ -18,6 +18,14 @@ const cpu = (isa: string): Variant => ({
   open: (threads) => openBackend({ backend: 'cpu', isa, threads }),
 });
 
+/** In float32, as everywhere: tensor cores round factors by more than the tolerances allow. */
+const cuda: Variant = {
+  name: 'cuda',
+  kernels: 'native/cuda/kernels',
+  available: () => 'name' in (cudaInfo() ?? {}),
+  open: () => openBackend({ backend: 'cuda', matmul: 'fp32' }),
+};
+
 const missing = (name: string, kernels: string): Variant => ({
   name,
   kernels,
@@ -31,6 +39,6 @@ export const VARIANTS: readonly Variant[] = [
   cpu('scalar'),
   cpu('avx2'),
   cpu('avx512'),
-  missing('cuda', 'native/cuda/kernels'),
+  cuda,
   missing('wasm', 'assembly/kernels'),
 ];

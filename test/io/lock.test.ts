@@ -110,8 +110,8 @@ linux('a reused pid is unmasked by its start time', (t) => {
 
 linux('a process that has ended but was not waited for holds nothing', async (t) => {
   const folder = freshFolder();
-  // The shell becomes a sleep, which never waits for the child it inherits: the child stays a zombie.
-  const parent = spawn('sh', ['-c', 'sh -c "exit 0" & echo $!; exec sleep 30'], {
+  // The shell becomes a sleep before its child ends, and never waits for what it inherits: the child stays a zombie.
+  const parent = spawn('sh', ['-c', 'sleep 0.3 & echo $!; exec sleep 30'], {
     stdio: ['ignore', 'pipe', 'ignore'],
   });
   try {

@@ -26,12 +26,13 @@ inline void by_four(size_t n, F&& body) {
   if (n - i == 1) body(i, Count<1>{});
 }
 
-// How many vectors wide a block of `rows` rows is: up to 16 accumulators where there are 32 registers, 8 where there are 16.
+// How many vectors wide a block of `rows` rows is: up to 16 accumulators where there are 32 registers, 8 where there are
+// 16.
 template <size_t rows>
 constexpr size_t kWide = Vec::N == 16 || rows <= 2 ? 4 : 2;
 
-// Asks for the cache lines of `n` <= 64 floats, which may lie past the end of the operand. Blocks walk through a tile in
-// pieces too short for the processor to foresee; asking for what comes next in the order of addresses, whatever the
+// Asks for the cache lines of `n` <= 64 floats, which may lie past the end of the operand. Blocks walk through a tile
+// in pieces too short for the processor to foresee; asking for what comes next in the order of addresses, whatever the
 // order of use, made a step over a large bank 1.6 times as fast (asking in the order of use helped little). No loop: it
 // would cost more than it asks for. Inlined by force, because GCC takes a function that only prefetches for one without
 // effect and drops calls to it.
@@ -64,8 +65,8 @@ inline void combine(Vec (&acc)[O][V], const float* c, size_t across, size_t alon
 // Tiles of a task that touches `kib` KiB for each: at least about 128 KiB.
 inline size_t tiles_per_task(size_t kib) { return max_size(128 / max_size(kib, 1), 1); }
 
-// Copies one tile of every dw to `packed` (groups x kTile): rows of dw are far apart, often by a power of two, and would
-// push each other out of the cache. Asks for each row while the one before it is copied.
+// Copies one tile of every dw to `packed` (groups x kTile): rows of dw are far apart, often by a power of two, and
+// would push each other out of the cache. Asks for each row while the one before it is copied.
 inline void pack_tile(const float* dw, size_t groups, size_t size, size_t tile, float* packed) {
   for (size_t g = 0; g < groups; g++) {
     const float* from = dw + g * size + tile * kTile;

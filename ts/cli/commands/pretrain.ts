@@ -113,7 +113,7 @@ export function pretrain(program: Command): void {
     .option('--batch-tokens <n>', 'tokens a step (default: 4096)', count('--batch-tokens'))
     .option(
       '--learning-rate <x>',
-      'peak learning rate (default: 0.004 at width 64, falling as the root of the width)',
+      'peak learning rate (default: 0.008 at width 64, falling as the root of the width)',
       real('--learning-rate'),
     )
     .option('--weight-decay <x>', 'of matrices (default: 0.1)', real('--weight-decay'))

@@ -1,0 +1,98 @@
+// A bank against the dense models that it stands for.
+import test from 'ava';
+import { openBackend } from '../../ts/backend/index.js';
+import { bankNames, bankParameters, coefficientSpread, EXPERTS, instantiate } from '../../ts/models/bank.js';
+import { bankConfig } from '../../ts/models/config.js';
+import { denseParameterCount, forwardFlops } from '../../ts/models/cost.js';
+import { transformerParameters } from '../../ts/models/transformer.js';
+import { fromTiles, ParameterSet, toTiles } from '../../ts/nn/parameters.js';
+import { Prng } from '../../ts/tensor/prng.js';
+import { fillGroups } from '../../ts/train/step.js';
+import { smallConfig } from '../support/models.js';
+import { TestStep } from '../support/train_step.js';
+
+const config = smallConfig(64);
+
+for (const shared of [true, false]) {
+  test(`every window is computed with the weights of its own cluster, shared slice ${shared}`, async (t) => {
+    const backend = openBackend();
+    const bank = bankConfig(config, { experts: 4, slices: 3, expertVector: 2, projectedLayers: [1], shared });
+    const [B, T] = [4, config.contextLength];
+    const random = new Prng(1);
+    const tokens = Int32Array.from({ length: B * T }, () => random.int(64));
+    const targets = Int32Array.from({ length: B * T }, () => random.int(64));
+    // Clusters 0, 2, 2, 3 in the batch; cluster 1 is absent.
+    const slots = new Int32Array(4);
+    const offsets = new Int32Array(5);
+    fillGroups(Int32Array.of(0, 2, 2, 3), T, slots, offsets);
+    t.deepEqual([...offsets], [0, T, 3 * T, 4 * T, 4 * T]);
+    const together = new TestStep(
+      backend,
+      config,
+      { batch: B, time: T, tokens, targets, clusters: slots, offsets },
+      { bank },
+    );
+    together.parameters.initialize(1);
+    for (const name of Object.values(bankNames(1)).slice(1)) {
+      const size = together.parameters.tensor(name).shape.reduce((a, b) => a * b, 1);
+      together.parameters.write(
+        name,
+        Float32Array.from({ length: size }, () => 0.1 * random.normal()),
+      );
+    }
+    const values = await together.parameters.readAll();
+    const experts = values.get(EXPERTS)!;
+    together.run();
+    const loss = await together.readLoss();
+    let sum = 0;
+    for (const [row, cluster] of [0, 2, 2, 3].entries()) {
+      const vector = experts.slice(2 * cluster, 2 * cluster + 2);
+      const dense = await instantiate(backend, config, bank, together.parameters, vector);
+      t.deepEqual(
+        [...dense.keys()].sort(),
+        transformerParameters(config)
+          .map((spec) => spec.name)
+          .sort(),
+      );
+      const cut = (x: Int32Array) => x.slice(row * T, (row + 1) * T);
+      const alone = new TestStep(backend, config, { batch: 1, time: T, tokens: cut(tokens), targets: cut(targets) });
+      dense.forEach((v, name) => {
+        alone.parameters.write(name, v);
+      });
+      alone.run();
+      sum += await alone.readLoss();
+    }
+    t.true(Math.abs(sum / B - loss) < 1e-5 * loss, `${sum / B} and ${loss}`);
+    await backend.close();
+  });
+}
+
+test('routing is alive: coefficients differ between experts, and a spread of zero is reported as zero', (t) => {
+  const backend = openBackend();
+  const bank = bankConfig(config, { experts: 4, slices: 3 });
+  const parameters = new ParameterSet(backend, bankParameters(config, bank), { trainable: false });
+  parameters.initialize(1);
+  return parameters.readAll().then(async (values) => {
+    t.true(coefficientSpread(bank, values) > 0.5);
+    const one = values.get(EXPERTS)!.slice(0, bank.expertVector);
+    const same = new Map(values).set(
+      EXPERTS,
+      Float32Array.from({ length: 4 * one.length }, (_, i) => one[i % one.length]!),
+    );
+    t.true(coefficientSpread(bank, same) < 1e-6);
+    await backend.close();
+  });
+});
+
+test('tiles and rows are inverse', (t) => {
+  const rows = Float32Array.from({ length: 3 * 512 }, (_, i) => i);
+  t.deepEqual(fromTiles(toTiles(rows, 3), 3), rows);
+  t.is(toTiles(rows, 3)[256], 512);
+});
+
+test('sizes and costs by hand', (t) => {
+  const small = smallConfig(64, { contextLength: 24 });
+  const layer = 32 + 3 * 32 * 32 + 32 * 32 + 32 + 3 * 32 * 48;
+  t.is(denseParameterCount(small), 64 * 32 + 2 * layer + 32);
+  t.is(forwardFlops(small), 2 * (2 * (4 * 32 * 32 + 3 * 32 * 48) + 64 * 32) + 2 * 2 * 24 * 32);
+});

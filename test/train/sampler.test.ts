@@ -1,0 +1,101 @@
+// Batches: what is drawn, how windows are packed, and that the state is enough to go on.
+import test from 'ava';
+import { Corpus } from '../../ts/data/corpus.js';
+import { Sampler } from '../../ts/data/sampler.js';
+import { cutWindows } from '../../ts/data/windows.js';
+import { smallTokenizer, TEXTS } from '../support/models.js';
+
+const T = 16;
+
+async function setUp() {
+  const tokenizer = await smallTokenizer();
+  const corpus = Corpus.fromTexts(TEXTS, tokenizer);
+  const windows = cutWindows(corpus, T);
+  const clusters = Int32Array.from({ length: windows.count }, (_, i) => windows.document[i]! % 3);
+  return { corpus, windows, clusters };
+}
+
+test('every target is the token that follows its input in some document, or the marker between two', async (t) => {
+  const { corpus, windows } = await setUp();
+  const follows = new Set<string>();
+  for (let d = 0; d < corpus.documents; d++) {
+    const ids = corpus.document(d);
+    for (let i = 0; i + 1 < ids.length; i++) follows.add(`${ids[i]} ${ids[i + 1]}`);
+    follows.add(`${ids.at(-1)} 0`);
+  }
+  const sampler = new Sampler({ corpus, windows, batch: 4, contextLength: T, seed: 1 });
+  let masked = 0;
+  for (let n = 0; n < 50; n++) {
+    const { tokens, targets, count } = sampler.next();
+    t.is(count, targets.filter((target) => target >= 0).length);
+    for (let i = 0; i < tokens.length; i++) {
+      if (targets[i]! < 0) masked++;
+      else {
+        if (!follows.has(`${tokens[i]} ${targets[i]}`)) t.fail(`${tokens[i]} is never followed by ${targets[i]}`);
+        if ((i + 1) % T !== 0) t.is(tokens[i + 1], targets[i]);
+      }
+    }
+  }
+  t.true(masked < 0.1 * 50 * 4 * T);
+});
+
+test('one pass sees every window of a cluster once before any twice', async (t) => {
+  const { corpus, windows, clusters } = await setUp();
+  const only = Float64Array.of(0, 1, 0);
+  const sampler = new Sampler({ corpus, windows, clusters, distribution: only, batch: 1, contextLength: T, seed: 5 });
+  const whole = new Set<string>();
+  const wanted = new Set<string>();
+  const buffer = new Int32Array(T + 1);
+  for (let w = 0; w < windows.count; w++) {
+    if (clusters[w] !== 1 || windows.length[w] !== T) continue;
+    corpus.read(windows.start[w]!, T + 1, buffer, 0);
+    wanted.add(buffer.subarray(0, T).join());
+  }
+  const members = clusters.filter((c) => c === 1).length;
+  for (let n = 0; n < members; n++) {
+    const { tokens, clusters: rows } = sampler.next();
+    t.deepEqual([...rows], [1]);
+    whole.add(tokens.join());
+    if (sampler.state().passes[1]! > 0) break;
+  }
+  const seen = [...wanted].filter((key) => whole.has(key)).length;
+  // A window that follows a short one is cut, so not all of them appear whole.
+  t.true(seen >= 0.4 * wanted.size, `${seen} of ${wanted.size}`);
+});
+
+test('clusters follow the distribution, and rows are sorted by cluster', async (t) => {
+  const { corpus, windows, clusters } = await setUp();
+  const distribution = Float64Array.of(0.6, 0.3, 0.1);
+  const sampler = new Sampler({ corpus, windows, clusters, distribution, batch: 8, contextLength: T, seed: 2 });
+  const counts = [0, 0, 0];
+  for (let n = 0; n < 400; n++) {
+    const batch = sampler.next();
+    t.deepEqual([...batch.clusters], [...batch.clusters].sort());
+    for (const c of batch.clusters) counts[c]!++;
+  }
+  distribution.forEach((p, c) => {
+    t.true(Math.abs(counts[c]! / 3200 - p) < 0.03, `cluster ${c}: ${counts[c]! / 3200} for ${p}`);
+  });
+});
+
+test('a restored sampler goes on with the same batches; another seed does not', async (t) => {
+  const { corpus, windows, clusters } = await setUp();
+  const make = (seed: number) => new Sampler({ corpus, windows, clusters, batch: 3, contextLength: T, seed });
+  const first = make(7);
+  for (let n = 0; n < 33; n++) first.next();
+  const state = JSON.parse(JSON.stringify(first.state()));
+  const second = make(7);
+  second.restore(state);
+  for (let n = 0; n < 40; n++) t.deepEqual(second.next(), first.next());
+  t.notDeepEqual(make(8).next(), make(7).next());
+});
+
+test('a cluster that is wanted but empty is refused', async (t) => {
+  const { corpus, windows, clusters } = await setUp();
+  const distribution = Float64Array.of(0.5, 0.25, 0, 0.25);
+  const error = t.throws(
+    () => new Sampler({ corpus, windows, clusters, distribution, batch: 1, contextLength: T, seed: 1 }),
+  );
+  t.like(error, { code: 'SWEETSPOT_INPUT' });
+  t.regex(error.message, /cluster 3/);
+});
