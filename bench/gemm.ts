@@ -7,19 +7,17 @@ import { parseArgs } from 'node:util';
 import b from 'benny';
 import { type Backend, openBackend } from '../ts/backend/index.js';
 import { encodeRow } from '../ts/backend/rows.js';
+import { emitGemm, type GemmShape } from '../ts/ops/matmul.js';
+import { Program } from '../ts/program/program.js';
 import { Prng } from '../ts/tensor/prng.js';
+import { bufferTensor } from '../ts/tensor/tensor.js';
 
 const { values: flags } = parseArgs({
   options: { json: { type: 'string' }, threads: { type: 'string' }, isa: { type: 'string' } },
 });
 
-interface Shape {
+interface Shape extends GemmShape {
   readonly name: string;
-  readonly m: number;
-  readonly n: number;
-  readonly k: number;
-  readonly transA?: boolean;
-  readonly transB?: boolean;
 }
 
 /** The shapes of the promise (60% of the roof), then those of small training steps: forward, input and weight gradients. */
@@ -61,35 +59,18 @@ async function roof(device: Backend): Promise<number> {
 
 const random = new Prng(1);
 const REPEATS = 8;
-const cases = SHAPES.map(({ name, m, n, k, transA = false, transB = false }) => {
-  const upload = (count: number) => {
-    const buffer = backend.alloc(count * 4);
-    const values = Float32Array.from({ length: count }, () => random.normal());
+const cases = SHAPES.map((shape) => {
+  const tensor = (name: string, rows: number, cols: number) => {
+    const buffer = backend.alloc(rows * cols * 4);
+    const values = Float32Array.from({ length: rows * cols }, () => random.normal());
     backend.write(buffer, 0, new Uint8Array(values.buffer));
-    return { buffer, offset: 0 };
+    return bufferTensor(name, [rows, cols], 'f32', { buffer, offset: 0 });
   };
-  const row = encodeRow(
-    'gemm',
-    { a: upload(m * k), b: upload(k * n), c: { buffer: backend.alloc(m * n * 4), offset: 0 } },
-    {
-      batch: 1,
-      m,
-      n,
-      k,
-      transA: transA ? 1 : 0,
-      transB: transB ? 1 : 0,
-      lda: transA ? m : k,
-      ldb: transB ? k : n,
-      ldc: n,
-      strideA: 0,
-      strideB: 0,
-      strideC: 0,
-    },
-    { alpha: 1 },
-  );
-  const words = new Uint32Array(row.length * REPEATS);
-  for (let i = 0; i < REPEATS; i++) words.set(row, i * row.length);
-  const program = backend.compile({ words });
+  const { name, m, n, k } = shape;
+  const [a, b, c] = [tensor('a', m, k), tensor('b', k, n), tensor('c', m, n)];
+  const program = Program.record(backend, name, () => {
+    for (let i = 0; i < REPEATS; i++) emitGemm({ a, b, c }, shape);
+  });
   return { name, flops: 2 * m * n * k * REPEATS, program };
 });
 
@@ -100,7 +81,7 @@ const summary = await b.suite(
     b.add(
       name,
       async () => {
-        backend.run(program);
+        program.run();
         await backend.fence();
       },
       { minSamples: 15, maxTime: 1.5 },
