@@ -29,7 +29,10 @@ export function listIsas(): string[] {
 /** The CUDA device, or why there is none; undefined when there is no addon. */
 export function cudaInfo(): CudaInfo | undefined {
   const result = loadAddon();
-  return 'addon' in result ? result.addon.cudaInfo() : undefined;
+  if (!('addon' in result)) return undefined;
+  // An addon built before there was CUDA; it works, so the CPU must go on.
+  if (result.addon.cudaInfo === undefined) return { library: '', reason: 'the addon is old: build it again' };
+  return result.addon.cudaInfo();
 }
 
 /**
@@ -87,7 +90,7 @@ function openCuda(addon: NativeAddon, options: BackendOptions): Backend {
       fix: 'choose one of these with matmul or SWEETSPOT_CUDA_MATMUL',
     });
   }
-  const info = addon.cudaInfo();
+  const info = cudaInfo()!;
   const unavailable = (found: string, cause?: unknown) =>
     new SweetspotError('SWEETSPOT_BACKEND_UNAVAILABLE', {
       what: 'CUDA cannot be used',

@@ -7,7 +7,7 @@ import { Sampler, type SamplerOptions } from '../data/sampler.js';
 import type { Windows } from '../data/windows.js';
 import type { BankConfig } from '../models/config.js';
 import { ParameterSet, type ParameterSpec } from '../nn/parameters.js';
-import { loadWeights, savedLoss, saveWeights } from '../train/checkpoint.js';
+import { loadWeights, savedNumbers, saveWeights } from '../train/checkpoint.js';
 import type { OnProgress } from '../train/progress.js';
 import { runStage } from '../train/stage.js';
 import type { RunFolder } from './run.js';
@@ -24,6 +24,8 @@ export interface PretrainContext {
 
 export interface MethodResult {
   readonly loss: number;
+  /** Of training, all stages and calls. */
+  readonly seconds: number;
   readonly flops: number;
   readonly tokens: number;
   readonly pretrainParameters: number;
@@ -62,11 +64,14 @@ export interface TrainOptions {
 export const stepsFor = (context: PretrainContext, tokens: number): number =>
   Math.max(1, Math.round(tokens / (context.run.config.batch * context.run.config.model.contextLength)));
 
-/** Trains one model for `tokens`, writes weights/<stage> and returns its loss; a stage that is finished is not repeated. */
-export async function trainStage(context: PretrainContext, options: TrainOptions): Promise<number> {
+/** Trains one model for `tokens`, writes weights/<stage> and returns its loss and seconds; a stage that is finished is not repeated. */
+export async function trainStage(
+  context: PretrainContext,
+  options: TrainOptions,
+): Promise<{ loss: number; seconds: number }> {
   const { backend, run } = context;
   const { config } = run;
-  if (run.finished(options.stage)) return savedLoss(run.weights(options.stage));
+  if (run.finished(options.stage)) return savedNumbers(run.weights(options.stage));
   const parameters = new ParameterSet(backend, options.specs, { trainable: true });
   try {
     parameters.initialize(config.seed);
@@ -85,8 +90,11 @@ export async function trainStage(context: PretrainContext, options: TrainOptions
       onProgress: context.onProgress,
       signal: context.signal,
     });
-    await saveWeights(run.weights(options.stage), parameters, { loss: String(result.loss) });
-    return result.loss;
+    await saveWeights(run.weights(options.stage), parameters, {
+      loss: String(result.loss),
+      seconds: String(result.seconds),
+    });
+    return result;
   } finally {
     parameters.dispose();
   }

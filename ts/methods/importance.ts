@@ -13,7 +13,7 @@ export async function pretrainImportance(context: PretrainContext): Promise<Meth
   const { config } = context.run;
   const clusters = context.clusters!;
   const histogram = Float64Array.from(config.histogram!);
-  const loss = await trainStage(context, {
+  const { loss, seconds } = await trainStage(context, {
     stage: 'main',
     specs: transformerParameters(config.model),
     sampler: corpusSampler(context, { clusters: clusters.ids, distribution: histogram }, 'main'),
@@ -23,6 +23,7 @@ export async function pretrainImportance(context: PretrainContext): Promise<Meth
   const available = Sampler.tokensByCluster(context.windows, clusters.ids, config.clusters);
   return {
     loss,
+    seconds,
     tokens,
     flops: trainingFlops(config.model, tokens),
     pretrainParameters: denseParameterCount(config.model),

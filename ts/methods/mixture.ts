@@ -23,16 +23,18 @@ export async function pretrainMixture(context: PretrainContext): Promise<MethodR
   const specs = transformerParameters(config.model);
   const batchTokens = config.batch * config.model.contextLength;
   let tokens = 0;
+  let seconds = 0;
 
   const trunkTokens = config.tokens * config.trunkShare;
   if (trunkTokens >= batchTokens) {
-    await trainStage(context, {
+    const result = await trainStage(context, {
       stage: 'trunk',
       specs,
       sampler: corpusSampler(context, {}, 'trunk'),
       tokens: trunkTokens,
     });
     tokens += stepsFor(context, trunkTokens) * batchTokens;
+    seconds += result.seconds;
   }
   const trunk = run.finished('trunk') ? stageWeights(run, 'trunk', specs) : undefined;
 
@@ -50,7 +52,8 @@ export async function pretrainMixture(context: PretrainContext): Promise<MethodR
       tokens: Math.max(batchTokens, share),
       initial: trunk,
     });
-    loss += expert * (sizes[c]! / total);
+    loss += expert.loss * (sizes[c]! / total);
+    seconds += expert.seconds;
   }
   const expertTokens = Array.from(
     sizes,
@@ -59,6 +62,7 @@ export async function pretrainMixture(context: PretrainContext): Promise<MethodR
   tokens += expertTokens.reduce((a, b) => a + b, 0);
   return {
     loss,
+    seconds,
     tokens,
     flops: trainingFlops(config.model, tokens),
     pretrainParameters: denseParameterCount(config.model) * config.clusters,

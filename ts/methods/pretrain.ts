@@ -150,7 +150,6 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
     onProgress: options.onProgress,
     signal: options.signal,
   };
-  const begin = performance.now();
   const result = await methods[method](context);
   const done: RunResult = {
     method,
@@ -158,7 +157,7 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
     inferenceParameters: denseParameterCount(model),
     tokens: result.tokens,
     flops: result.flops,
-    seconds: (performance.now() - begin) / 1000,
+    seconds: result.seconds,
     loss: result.loss,
     facts: result.facts,
   };

@@ -20,7 +20,7 @@ export async function pretrainProjected(context: PretrainContext): Promise<Metho
   const clusters = context.clusters!;
   const bank = config.bank!;
   const specs = bankParameters(config.model, bank);
-  const loss = await trainStage(context, {
+  const { loss, seconds } = await trainStage(context, {
     stage: 'main',
     specs,
     bank,
@@ -35,6 +35,7 @@ export async function pretrainProjected(context: PretrainContext): Promise<Metho
   const tokens = steps * config.batch * config.model.contextLength;
   return {
     loss,
+    seconds,
     tokens,
     flops:
       trainingFlops(config.model, tokens) + steps * bankStepFlops(config.model, bank, groupSlots(bank, config.batch)),

@@ -46,7 +46,7 @@ export interface RunResult {
   readonly inferenceParameters: number;
   readonly tokens: number;
   readonly flops: number;
-  /** Seconds of training by the calls that made it, on this machine. */
+  /** Seconds of training on this machine, all stages and calls. */
   readonly seconds: number;
   /** Mean training loss at the end, nats a token. */
   readonly loss: number;

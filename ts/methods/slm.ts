@@ -5,7 +5,7 @@ import { corpusSampler, type MethodResult, type PretrainContext, stepsFor, train
 
 export async function pretrainSlm(context: PretrainContext): Promise<MethodResult> {
   const { config } = context.run;
-  const loss = await trainStage(context, {
+  const { loss, seconds } = await trainStage(context, {
     stage: 'main',
     specs: transformerParameters(config.model),
     sampler: corpusSampler(context, {}, 'main'),
@@ -14,6 +14,7 @@ export async function pretrainSlm(context: PretrainContext): Promise<MethodResul
   const tokens = stepsFor(context, config.tokens) * config.batch * config.model.contextLength;
   return {
     loss,
+    seconds,
     tokens,
     flops: trainingFlops(config.model, tokens),
     pretrainParameters: denseParameterCount(config.model),

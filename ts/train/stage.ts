@@ -37,11 +37,15 @@ export interface StageResult {
   readonly steps: number;
   /** Mean training loss over the last tenth of the steps, at least 10. */
   readonly loss: number;
+  /** Time it took, earlier calls that were interrupted included (without what was lost since their last checkpoint). */
+  readonly seconds: number;
 }
 
 interface SavedState {
   readonly sampler: SamplerState;
   readonly losses: readonly number[];
+  /** Of earlier calls. */
+  readonly seconds: number;
   readonly extra: unknown;
 }
 
@@ -56,13 +60,17 @@ export async function runStage(backend: Backend, options: StageOptions): Promise
   const { stage, model, sampler, shape, steps, folder, every } = options;
   const checkpoints = folder === undefined ? undefined : path.join(folder, 'checkpoints');
   let step = 0;
+  const begin = performance.now();
+  let secondsBefore = 0;
+  const seconds = () => secondsBefore + (performance.now() - begin) / 1000;
   // Of the whole stage's last steps, those of an earlier call included, so that a resumed stage reports the same loss.
   const losses: number[] = [];
   const keep = Math.max(10, Math.ceil(steps / 10));
   if (checkpoints !== undefined) {
     const state = loadCheckpoint(checkpoints, stage, model.parameters);
     if (state !== undefined) {
-      const { sampler: samplerState, losses: earlier, extra } = state.extra as SavedState;
+      const { sampler: samplerState, losses: earlier, seconds, extra } = state.extra as SavedState;
+      secondsBefore = seconds;
       step = state.step;
       losses.push(...earlier);
       sampler.restore(samplerState);
@@ -102,7 +110,7 @@ export async function runStage(backend: Backend, options: StageOptions): Promise
   };
   const save = async (): Promise<void> => {
     if (checkpoints === undefined) return;
-    const extra: SavedState = { sampler: sampler.state(), losses, extra: options.extra?.save() };
+    const extra: SavedState = { sampler: sampler.state(), losses, seconds: seconds(), extra: options.extra?.save() };
     await saveCheckpoint(checkpoints, stage, model.parameters, { step, extra });
     saved = performance.now();
   };
@@ -137,5 +145,5 @@ export async function runStage(backend: Backend, options: StageOptions): Promise
     await Promise.allSettled(pending.map((one) => one.result));
     trainStep.dispose();
   }
-  return { steps: step, loss: losses.reduce((a, b) => a + b, 0) / Math.max(1, losses.length) };
+  return { steps: step, loss: losses.reduce((a, b) => a + b, 0) / Math.max(1, losses.length), seconds: seconds() };
 }
