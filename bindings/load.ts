@@ -38,7 +38,7 @@ export type CudaInfo =
 export interface NativeAddon {
   /** ISAs compiled in that this machine can run, best first. */
   cpuIsas(): string[];
-  cudaInfo(): CudaInfo;
+  cudaInfo?(): CudaInfo;
   /** `variant`: an ISA for 'cpu'; for 'cuda' how matrices are multiplied: 'fp32', 'tf32' or 'bf16'. */
   Device: new (kind: 'cpu' | 'cuda', threads: number, variant: string) => NativeDevice;
 }

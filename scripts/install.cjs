@@ -11,11 +11,22 @@ let ok = false;
 let log = '';
 try {
   const cli = require.resolve('cmake-js/bin/cmake-js');
-  const result = spawnSync(process.execPath, [cli, 'compile', '--parallel', '2', '--CDCMAKE_BUILD_TYPE=Release'], {
-    cwd: root,
-    encoding: 'utf8',
-    maxBuffer: 64 << 20,
-  });
+  const result = spawnSync(
+    process.execPath,
+    [
+      cli,
+      'compile',
+      '--parallel',
+      '2',
+      '--CDCMAKE_BUILD_TYPE=Release',
+      `--CDSWEETSPOT_CUDA=${process.env.SWEETSPOT_CUDA ?? 'OFF'}`,
+    ],
+    {
+      cwd: root,
+      encoding: 'utf8',
+      maxBuffer: 64 << 20,
+    },
+  );
   ok = result.status === 0;
   log = `${result.stdout ?? ''}${result.stderr ?? ''}${result.error ?? ''}`;
 } catch (error) {

@@ -26,7 +26,7 @@ inline void by_four(size_t n, F&& body) {
   if (n - i == 1) body(i, Count<1>{});
 }
 
-// How many vectors wide a block of `rows` rows is: up to 16 accumulators where there are 32 registers, 8 where there are
+// Vectors across in a block of `rows` rows: up to 16 accumulators where there are 32 registers, up to 8 where there are
 // 16.
 template <size_t rows>
 constexpr size_t kWide = Vec::N == 16 || rows <= 2 ? 4 : 2;
