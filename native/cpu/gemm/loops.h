@@ -173,7 +173,8 @@ inline void run_products(Context& ctx, size_t count, F&& product) {
       }
     });
   };
-  each_task([&](const Product& q, const Plan& plan, Span rows, Span cols, size_t chunk, float* partial, uint32_t thread) {
+  each_task([&](const Product& q, const Plan& plan, Span rows, Span cols, size_t chunk, float* partial,
+                uint32_t thread) {
     auto* work = reinterpret_cast<float*>(memory + place_bytes + partial_bytes + thread * work_bytes);
     const Span steps = part(chunk, plan.depth, q.k);
     if (plan.chunks > 1) {

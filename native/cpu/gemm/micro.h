@@ -43,7 +43,7 @@ void micro(const MicroCall& call) {
   }
   const size_t lda = call.lda, ldb = call.ldb;
   const float* b = call.b;
-  // Row-major rows are reached from three pointers with offsets 0, 1, 2 and 3 lda: few enough for the address registers.
+  // Row-major rows are reached from three pointers with offsets 0, 1, 2 and 3 lda: few address registers.
   const float* a = call.a;
   const float* a4 = RowMajor && Rows > 4 ? a + 4 * lda : a;
   const float* a8 = RowMajor && Rows > 8 ? a + 8 * lda : a;

@@ -55,7 +55,7 @@ inline void pack_b_transposed(const float* b, size_t ldb, size_t depth, size_t c
   }
 }
 
-// Floats of a panel of A packed from transposed memory. Whole vectors are stored, so its last step needs room behind it.
+// Floats of a panel of A packed from transposed memory. Whole vectors are stored: its last step needs room behind.
 inline size_t panel_floats(size_t depth) { return round_up(kUnitRows * depth + 2 * Vec::N, 16); }
 
 // Panels of A whose rows are contiguous over columns of A^T: a[step * lda + row].

@@ -9,8 +9,8 @@
 namespace sweetspot::SWEETSPOT_ISA {
 
 // Steps of K between two visits of a C tile. The rows of A of one microkernel call (12 x kDepth floats at most) take
-// half of a 32 KiB first-level cache, and a packed block of B with the C tile two thirds of a 1 MiB second level. Larger
-// tiles would read A and B less often, but C more: it would no longer stay in the cache between blocks of K.
+// half of a 32 KiB first-level cache, and a packed block of B with the C tile two thirds of a 1 MiB second level.
+// Larger tiles would read A and B less often, but C more: it would no longer stay in the cache between blocks of K.
 constexpr size_t kDepth = 384;
 constexpr size_t kTileRows = 256;
 constexpr size_t kTileCols = 256;

@@ -1,5 +1,5 @@
-// gemm: c[b] = alpha * op(a[b]) op(b[b]) (+ bias) (+ add). The work is in cpu/gemm/loops.h; here a row becomes Products,
-// one for each batch entry.
+// gemm: c[b] = alpha * op(a[b]) op(b[b]) (+ bias) (+ add). The work is in cpu/gemm/loops.h; here a row becomes
+// Products, one for each batch entry.
 #include "cpu/gemm/loops.h"
 
 namespace sweetspot::SWEETSPOT_ISA {

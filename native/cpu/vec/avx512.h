@@ -64,8 +64,10 @@ inline void transpose(Vec* r) {
     }
   }
   for (int c = 0; c < 4; c++) {
-    const __m512 even_top = _mm512_shuffle_f32x4(q[c], q[4 + c], 0x88), odd_top = _mm512_shuffle_f32x4(q[c], q[4 + c], 0xdd);
-    const __m512 even = _mm512_shuffle_f32x4(q[8 + c], q[12 + c], 0x88), odd = _mm512_shuffle_f32x4(q[8 + c], q[12 + c], 0xdd);
+    const __m512 even_top = _mm512_shuffle_f32x4(q[c], q[4 + c], 0x88);
+    const __m512 odd_top = _mm512_shuffle_f32x4(q[c], q[4 + c], 0xdd);
+    const __m512 even = _mm512_shuffle_f32x4(q[8 + c], q[12 + c], 0x88);
+    const __m512 odd = _mm512_shuffle_f32x4(q[8 + c], q[12 + c], 0xdd);
     r[c].v = _mm512_shuffle_f32x4(even_top, even, 0x88);
     r[4 + c].v = _mm512_shuffle_f32x4(odd_top, odd, 0x88);
     r[8 + c].v = _mm512_shuffle_f32x4(even_top, even, 0xdd);
