@@ -40,7 +40,11 @@ export interface NativeAddon {
   cpuIsas(): string[];
   cudaInfo?(): CudaInfo;
   /** `variant`: an ISA for 'cpu'; for 'cuda' how matrices are multiplied: 'fp32', 'tf32' or 'bf16'. */
-  Device: new (kind: 'cpu' | 'cuda', threads: number, variant: string) => NativeDevice;
+  Device: new (
+    kind: 'cpu' | 'cuda',
+    threads: number,
+    variant: string,
+  ) => NativeDevice;
 }
 
 export type LoadResult =

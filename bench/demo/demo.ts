@@ -33,7 +33,7 @@ const say = (text: string) => {
 };
 const METHODS: readonly ComparedMethod[] = ['domain-only', 'slm', 'mixture', 'projected', 'importance'];
 const scale = flags.short === true ? 0.1 : 1;
-const TOKENS = Math.round(700_000 * scale);
+const TOKENS = Math.round(500_000 * scale);
 const CLUSTERS = 8;
 const CONTEXT = 128;
 
@@ -85,7 +85,7 @@ const rows = await compare({
   },
   epochs: 3,
   finetuneBatchTokens: 2048,
-  finetuneTokens: Math.round(300_000 * scale),
+  finetuneTokens: Math.round(200_000 * scale),
   testTokens: 60_000,
   onProgress: progress.update,
 });

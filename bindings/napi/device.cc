@@ -84,14 +84,15 @@ Device::Device(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Device>(info),
   guarded(env, [&] { stream_ = std::make_unique<Stream>(make_executor(kind, threads, variant)); });
   const Napi::String name = Napi::String::New(env, "sweetspot stream");
   if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr, complete,
-                                      &shared_->notify) !=
-      napi_ok)
+                                      &shared_->notify) != napi_ok)
     throw Napi::Error::New(env, "could not create a thread-safe function");
   napi_unref_threadsafe_function(env, shared_->notify);
   napi_add_env_cleanup_hook(env, cleanup, this);
 }
 
-Device::~Device() { shut_down(); }
+Device::~Device() {
+  shut_down();
+}
 
 void Device::Finalize(Napi::Env env) {
   napi_remove_env_cleanup_hook(env, cleanup, this);
@@ -99,7 +100,9 @@ void Device::Finalize(Napi::Env env) {
 }
 
 // The environment goes away (process exit, worker.terminate()): stop the thread before anything it uses does.
-void Device::cleanup(void* self) { static_cast<Device*>(self)->shut_down(); }
+void Device::cleanup(void* self) {
+  static_cast<Device*>(self)->shut_down();
+}
 
 void Device::shut_down() {
   stream_.reset();  // joins the stream thread: nothing delivers any more

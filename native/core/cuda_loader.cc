@@ -103,7 +103,9 @@ class CudaExecutor final : public Executor {
 
 }  // namespace
 
-const CudaStatus& cuda_status() { return library().status; }
+const CudaStatus& cuda_status() {
+  return library().status;
+}
 
 std::unique_ptr<Executor> make_cuda_executor(uint32_t matmul) {
   const SweetspotCudaApi* api = library().api;

@@ -1,5 +1,5 @@
-// Opens the CUDA library (native/cuda) that may lie beside the addon. Absent library, absent driver and absent device are
-// answers with a reason, never failures: the addon itself links nothing of CUDA.
+// Opens the CUDA library (native/cuda) that may lie beside the addon. Absent library, absent driver and absent device
+// are answers with a reason, never failures: the addon itself links nothing of CUDA.
 #pragma once
 #include <memory>
 #include <string>

@@ -30,7 +30,9 @@ void Latch::clear() {
   failed_.store(false, std::memory_order_release);
 }
 
-Scratch::~Scratch() { std::free(memory_); }
+Scratch::~Scratch() {
+  std::free(memory_);
+}
 
 void* Scratch::take(size_t bytes) {
   if (bytes > size_) {

@@ -147,7 +147,8 @@ void Stream::run(uint32_t id) {
   if (found == programs_.end()) throw std::runtime_error("program " + std::to_string(id) + " is not compiled");
   for (const auto& [buffer, serial] : found->second->buffers)
     if (buffers_[buffer].serial != serial)
-      throw std::runtime_error("program " + std::to_string(id) + " uses buffer " + std::to_string(buffer) + ", which was freed");
+      throw std::runtime_error("program " + std::to_string(id) + " uses buffer " + std::to_string(buffer) +
+                               ", which was freed");
   post([this, program = found->second] {
     if (!latch_.failed()) executor_->run(*program, bases_.get(), latch_, stop_);
   });

@@ -4,6 +4,10 @@
 #include <cstring>
 #include <new>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "core/context.h"
 #include "core/executor.h"
 #include "core/pool.h"
@@ -50,14 +54,26 @@ class CpuExecutor final : public Executor {
   const char* name() const override { return "cpu"; }
 
   void* allocate(size_t bytes) override {
-    // Whole pages of its own: streaming kernels want alignment, and a freed arena goes back to the system.
-    void* memory = std::aligned_alloc(64, (std::max<size_t>(bytes, 1) + 63) / 64 * 64);
-    if (memory != nullptr) std::memset(memory, 0, bytes);
+    // Large blocks on huge pages: streaming kernels spend up to a third of their time on address translation otherwise.
+    const size_t huge = size_t{2} << 20;
+    const size_t alignment = bytes >= 2 * huge ? huge : 64;
+    void* memory = std::aligned_alloc(alignment, (std::max<size_t>(bytes, 1) + alignment - 1) / alignment * alignment);
+    if (memory == nullptr) return nullptr;
+#if defined(__linux__)
+    if (alignment == huge) madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+    std::memset(memory, 0, bytes);
     return memory;
   }
-  void deallocate(void* memory, size_t) override { std::free(memory); }
-  void write(void* target, const void* source, size_t bytes) override { std::memcpy(target, source, bytes); }
-  void read(void* target, const void* source, size_t bytes) override { std::memcpy(target, source, bytes); }
+  void deallocate(void* memory, size_t) override {
+    std::free(memory);
+  }
+  void write(void* target, const void* source, size_t bytes) override {
+    std::memcpy(target, source, bytes);
+  }
+  void read(void* target, const void* source, size_t bytes) override {
+    std::memcpy(target, source, bytes);
+  }
 
   void run(const Program& program, uint8_t* const* bases, Latch& latch, const std::atomic<bool>& stop) override {
     Context context{bases, &pool_, &scratch_, &latch, pool_.threads()};

@@ -39,9 +39,17 @@ inline void parallel(Context& ctx, uint32_t tasks, F&& body) {
       const_cast<void*>(static_cast<const void*>(pointer)));
 }
 
-inline uint32_t ceil_div(uint64_t a, uint64_t b) { return static_cast<uint32_t>((a + b - 1) / b); }
-inline size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
-inline size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
-inline size_t round_up(size_t a, size_t b) { return (a + b - 1) / b * b; }
+inline uint32_t ceil_div(uint64_t a, uint64_t b) {
+  return static_cast<uint32_t>((a + b - 1) / b);
+}
+inline size_t min_size(size_t a, size_t b) {
+  return a < b ? a : b;
+}
+inline size_t max_size(size_t a, size_t b) {
+  return a > b ? a : b;
+}
+inline size_t round_up(size_t a, size_t b) {
+  return (a + b - 1) / b * b;
+}
 
 }  // namespace sweetspot::SWEETSPOT_ISA

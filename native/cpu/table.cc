@@ -6,12 +6,15 @@
 namespace sweetspot::SWEETSPOT_ISA {
 
 namespace {
-#define SWEETSPOT_ENTRY(name, Row)                                                                        \
-  {static_cast<uint32_t>(Op::name), [](Context& ctx, const uint32_t* row) { SWEETSPOT_ISA::name(ctx, Row::decode(row)); }},
+#define SWEETSPOT_ENTRY(name, Row)  \
+  {static_cast<uint32_t>(Op::name), \
+   [](Context& ctx, const uint32_t* row) { SWEETSPOT_ISA::name(ctx, Row::decode(row)); }},
 const KernelEntry entries[] = {SWEETSPOT_OPS(SWEETSPOT_ENTRY)};
 #undef SWEETSPOT_ENTRY
 }  // namespace
 
-KernelTable kernels() { return {entries, sizeof(entries) / sizeof(entries[0])}; }
+KernelTable kernels() {
+  return {entries, sizeof(entries) / sizeof(entries[0])};
+}
 
 }  // namespace sweetspot::SWEETSPOT_ISA

@@ -29,7 +29,9 @@ struct Span {
   size_t size() const { return end - begin; }
 };
 
-inline Span part(size_t index, size_t length, size_t n) { return {index * length, min_size(n, (index + 1) * length)}; }
+inline Span part(size_t index, size_t length, size_t n) {
+  return {index * length, min_size(n, (index + 1) * length)};
+}
 
 // Fewer rows than this read B once and cannot repay its packing when its rows are contiguous.
 constexpr size_t kUnpackedRows = 2 * kUnitRows;
@@ -173,19 +175,19 @@ inline void run_products(Context& ctx, size_t count, F&& product) {
       }
     });
   };
-  each_task([&](const Product& q, const Plan& plan, Span rows, Span cols, size_t chunk, float* partial,
-                uint32_t thread) {
-    auto* work = reinterpret_cast<float*>(memory + place_bytes + partial_bytes + thread * work_bytes);
-    const Span steps = part(chunk, plan.depth, q.k);
-    if (plan.chunks > 1) {
-      float* to = partial + (chunk * q.m + rows.begin) * q.n + cols.begin;
-      compute_tile(q, rows, cols, steps, 1.0f, nullptr, nullptr, to, q.n, work);
-    } else {
-      const size_t corner = rows.begin * q.ldc + cols.begin;
-      compute_tile(q, rows, cols, steps, q.alpha, q.bias == nullptr ? nullptr : q.bias + cols.begin,
-                   q.add == nullptr ? nullptr : q.add + corner, q.c + corner, q.ldc, work);
-    }
-  });
+  each_task(
+      [&](const Product& q, const Plan& plan, Span rows, Span cols, size_t chunk, float* partial, uint32_t thread) {
+        auto* work = reinterpret_cast<float*>(memory + place_bytes + partial_bytes + thread * work_bytes);
+        const Span steps = part(chunk, plan.depth, q.k);
+        if (plan.chunks > 1) {
+          float* to = partial + (chunk * q.m + rows.begin) * q.n + cols.begin;
+          compute_tile(q, rows, cols, steps, 1.0f, nullptr, nullptr, to, q.n, work);
+        } else {
+          const size_t corner = rows.begin * q.ldc + cols.begin;
+          compute_tile(q, rows, cols, steps, q.alpha, q.bias == nullptr ? nullptr : q.bias + cols.begin,
+                       q.add == nullptr ? nullptr : q.add + corner, q.c + corner, q.ldc, work);
+        }
+      });
   if (whole.partial == 0) return;
   // The same tasks again: as many as a tile has chunks share the adding of its rows.
   each_task([&](const Product& q, const Plan& plan, Span rows, Span cols, size_t chunk, float* partial, uint32_t) {

@@ -56,7 +56,9 @@ inline void pack_b_transposed(const float* b, size_t ldb, size_t depth, size_t c
 }
 
 // Floats of a panel of A packed from transposed memory. Whole vectors are stored: its last step needs room behind.
-inline size_t panel_floats(size_t depth) { return round_up(kUnitRows * depth + 2 * Vec::N, 16); }
+inline size_t panel_floats(size_t depth) {
+  return round_up(kUnitRows * depth + 2 * Vec::N, 16);
+}
 
 // Panels of A whose rows are contiguous over columns of A^T: a[step * lda + row].
 inline void pack_a_transposed(const float* a, size_t lda, size_t depth, size_t rows, float* to) {

@@ -148,8 +148,9 @@ void attention(Context& ctx, const AttentionRow& row) {
     const size_t batch = index / heads, h = index % heads;
     const float* x = qkv + batch * time * width;
     const float *k = x + (heads + h / group) * dim, *v = k + row.kvHeads * dim;
-    return Head{x + h * dim, k, v, y + batch * time * y_width + h * dim, lse + index * time, width, width, y_width, 0,
-                dim, row.scale};
+    return Head{
+        x + h * dim, k,   v,        y + batch * time * y_width + h * dim, lse + index * time, width, width, y_width,
+        0,           dim, row.scale};
   });
 }
 
@@ -171,8 +172,8 @@ void attention_decode(Context& ctx, const AttentionDecodeRow& row) {
   }
   const auto head = [&](size_t h) {
     const size_t column = h / group * dim;
-    return Head{qkv + h * dim, keys + column, values + column, y + h * dim, nullptr, width, kv_width, y_width, start,
-                dim, row.scale};
+    return Head{qkv + h * dim, keys + column, values + column, y + h * dim, nullptr,  width,
+                kv_width,      y_width,       start,           dim,         row.scale};
   };
   if (rows > few_rows) {
     attend_all(ctx, heads, rows, dim, head);

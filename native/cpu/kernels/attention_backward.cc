@@ -9,7 +9,7 @@
 namespace sweetspot::SWEETSPOT_ISA {
 namespace {
 
-constexpr size_t key_tile = 96;     // multiples of tile_rows, of every Vec::N, and the tile of the block
+constexpr size_t key_tile = 96;  // multiples of tile_rows, of every Vec::N, and the tile of the block
 constexpr size_t query_block = 24;
 
 // One thread's scratch: the packed key tile and its gradients, then the packed query block and its products.
@@ -84,8 +84,8 @@ void block_gradients(const Workspace& w, size_t dim, size_t rows, size_t lead, s
     float* dq = w.dq + r * padded;
     multiply<tile_rows>({w.ds + r * key_tile, key_tile, 1}, w.keys, padded, common, dq, padded, padded, false);
     for (size_t i = 1; i < min_size(tile_rows, rows - r); i++)
-      multiply<1>({w.ds + (r + i) * key_tile + common, 0, 1}, w.keys + common * padded, padded,
-                  visible(r + i) - common, dq + i * padded, padded, padded, true);
+      multiply<1>({w.ds + (r + i) * key_tile + common, 0, 1}, w.keys + common * padded, padded, visible(r + i) - common,
+                  dq + i * padded, padded, padded, true);
   }
 }
 

@@ -62,7 +62,9 @@ inline void combine(Vec (&acc)[O][V], const float* c, size_t across, size_t alon
 }
 
 // Tiles of a task that touches `kib` KiB for each: at least about 128 KiB.
-inline size_t tiles_per_task(size_t kib) { return max_size(128 / max_size(kib, 1), 1); }
+inline size_t tiles_per_task(size_t kib) {
+  return max_size(128 / max_size(kib, 1), 1);
+}
 
 // Copies one tile of every dw to `packed` (groups x kTile): rows of dw are far apart, often by a power of two, and
 // would push each other out of the cache. Asks for each row while the one before it is copied.

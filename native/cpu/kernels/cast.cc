@@ -109,10 +109,14 @@ void copy(Context& ctx, const CastRow& row, size_t bytes) {
 template <class From>
 void convert_to(Context& ctx, const CastRow& row) {
   switch (row.to) {
-    case 0: return convert<From, F32>(ctx, row);
-    case 1: return convert<From, Bf16>(ctx, row);
-    case 2: return convert<From, F16>(ctx, row);
-    default: return convert<From, I32>(ctx, row);
+    case 0:
+      return convert<From, F32>(ctx, row);
+    case 1:
+      return convert<From, Bf16>(ctx, row);
+    case 2:
+      return convert<From, F16>(ctx, row);
+    default:
+      return convert<From, I32>(ctx, row);
   }
 }
 
@@ -122,10 +126,14 @@ void cast(Context& ctx, const CastRow& row) {
   if (row.from > 3 || row.to > 3) return ctx.fail("no cast from dtype %u to %u: dtypes are 0 to 3", row.from, row.to);
   if (row.from == row.to) return copy(ctx, row, row.from == 0 || row.from == 3 ? 4 : 2);
   switch (row.from) {
-    case 0: return convert_to<F32>(ctx, row);
-    case 1: return convert_to<Bf16>(ctx, row);
-    case 2: return convert_to<F16>(ctx, row);
-    default: return convert_to<I32>(ctx, row);
+    case 0:
+      return convert_to<F32>(ctx, row);
+    case 1:
+      return convert_to<Bf16>(ctx, row);
+    case 2:
+      return convert_to<F16>(ctx, row);
+    default:
+      return convert_to<I32>(ctx, row);
   }
 }
 

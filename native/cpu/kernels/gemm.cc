@@ -16,9 +16,20 @@ void gemm(Context& ctx, const GemmRow& row) {
   const float* add = row.add.present() ? ctx.f32(row.add) : nullptr;
   run_products(ctx, batch, [&](size_t i) {
     const size_t c = i * row.strideC;
-    return Product{ctx.f32(row.a) + i * row.strideA, ctx.f32(row.b) + i * row.strideB,
-                   bias, add == nullptr ? nullptr : add + c, ctx.f32(row.c) + c,
-                   m, row.n, row.k, row.lda, row.ldb, row.ldc, row.transA != 0, row.transB != 0, row.alpha};
+    return Product{ctx.f32(row.a) + i * row.strideA,
+                   ctx.f32(row.b) + i * row.strideB,
+                   bias,
+                   add == nullptr ? nullptr : add + c,
+                   ctx.f32(row.c) + c,
+                   m,
+                   row.n,
+                   row.k,
+                   row.lda,
+                   row.ldb,
+                   row.ldc,
+                   row.transA != 0,
+                   row.transB != 0,
+                   row.alpha};
   });
 }
 

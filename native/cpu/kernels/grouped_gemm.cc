@@ -30,9 +30,20 @@ void grouped_gemm(Context& ctx, const GroupedGemmRow& row) {
   const size_t n = row.n, k = row.k;
   run_products(ctx, row.groups, [&](size_t g) {
     const size_t first = static_cast<size_t>(offsets[g]), rows = static_cast<size_t>(offsets[g + 1]) - first;
-    return Product{ctx.f32(row.a) + first * k, ctx.f32(row.b) + g * n * k,
-                   nullptr, add == nullptr ? nullptr : add + first * n, ctx.f32(row.c) + first * n,
-                   rows, n, k, k, row.transB != 0 ? k : n, n, false, row.transB != 0, 1.0f};
+    return Product{ctx.f32(row.a) + first * k,
+                   ctx.f32(row.b) + g * n * k,
+                   nullptr,
+                   add == nullptr ? nullptr : add + first * n,
+                   ctx.f32(row.c) + first * n,
+                   rows,
+                   n,
+                   k,
+                   k,
+                   row.transB != 0 ? k : n,
+                   n,
+                   false,
+                   row.transB != 0,
+                   1.0f};
   });
 }
 
@@ -43,8 +54,20 @@ void grouped_gemm_dw(Context& ctx, const GroupedGemmDwRow& row) {
   // The rows of a group are the K of its product; a group without rows is a product with K = 0, which writes zeros.
   run_products(ctx, row.groups, [&](size_t g) {
     const size_t first = static_cast<size_t>(offsets[g]), rows = static_cast<size_t>(offsets[g + 1]) - first;
-    return Product{ctx.f32(row.a) + first * m, ctx.f32(row.b) + first * n, nullptr, nullptr,
-                   ctx.f32(row.dw) + g * m * n, m, n, rows, m, n, n, true, false, 1.0f};
+    return Product{ctx.f32(row.a) + first * m,
+                   ctx.f32(row.b) + first * n,
+                   nullptr,
+                   nullptr,
+                   ctx.f32(row.dw) + g * m * n,
+                   m,
+                   n,
+                   rows,
+                   m,
+                   n,
+                   n,
+                   true,
+                   false,
+                   1.0f};
   });
 }
 

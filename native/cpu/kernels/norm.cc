@@ -9,7 +9,9 @@ namespace sweetspot::SWEETSPOT_ISA {
 namespace {
 
 // At least 16 rows, so that partial sums of the weight gradient stay small beside the rows themselves.
-size_t block_rows(size_t cols) { return max_size(16, kTaskElements / max_size(cols, 1)); }
+size_t block_rows(size_t cols) {
+  return max_size(16, kTaskElements / max_size(cols, 1));
+}
 
 float normalize(const float* x, const float* w, float* y, size_t n, float eps) {
   const float rstd = 1.0f / std::sqrt(row_dot(x, x, n) / static_cast<float>(n) + eps);
@@ -23,9 +25,8 @@ template <bool Add>
 void normalize_backward(const float* dy, const float* x, const float* w, float rstd, const float* add, float* dx,
                         float* dw, size_t n) {
   Vec total = Vec::zero();
-  each_vec(n, [&](size_t i, auto lanes) {
-    total = fma(lanes.load(dy + i) * lanes.load(w + i), lanes.load(x + i), total);
-  });
+  each_vec(
+      n, [&](size_t i, auto lanes) { total = fma(lanes.load(dy + i) * lanes.load(w + i), lanes.load(x + i), total); });
   const Vec scale = Vec::set(rstd), mean = Vec::set(-sum(total) / static_cast<float>(n) * rstd * rstd);
   each_vec(n, [&](size_t i, auto lanes) {
     const Vec d = lanes.load(dy + i), v = lanes.load(x + i);

@@ -28,8 +28,12 @@ float sum_of(const float* x, size_t n, Map&& map) {
   return sum((a + b) + (c + d));
 }
 
-Vec plus(Vec x, Vec total) { return total + x; }
-Vec plus_square(Vec x, Vec total) { return fma(x, x, total); }
+Vec plus(Vec x, Vec total) {
+  return total + x;
+}
+Vec plus_square(Vec x, Vec total) {
+  return fma(x, x, total);
+}
 
 // y[o] = alpha * sum of row o (+ add)
 void sum_along(Context& ctx, const ReduceSumRow& row) {

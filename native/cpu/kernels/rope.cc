@@ -23,8 +23,8 @@ void angles(int32_t position, const double* turns, size_t half, float sign, floa
     const float q = static_cast<float>(quarter);  // -2, -1, 0, 1 or 2
     const float s = r * r;
     const float sin_r = r + r * s * (-1.6666654611e-1f + s * (8.3321608736e-3f + s * -1.9515295891e-4f));
-    const float cos_r = 1.0f - 0.5f * s +
-                        s * s * (4.166664568298827e-2f + s * (-1.388731625493765e-3f + s * 2.443315711809948e-5f));
+    const float cos_r =
+        1.0f - 0.5f * s + s * s * (4.166664568298827e-2f + s * (-1.388731625493765e-3f + s * 2.443315711809948e-5f));
     // cos(r + q pi/2) is cos, -sin, -cos, sin of r for q = 0, 1, 2, -1; sin(r + q pi/2) is sin, cos, -sin, -cos.
     const bool odd = q * q == 1.0f;
     const float even_sign = q * q == 4.0f ? -1.0f : 1.0f;

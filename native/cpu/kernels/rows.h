@@ -6,8 +6,12 @@
 namespace sweetspot::SWEETSPOT_ISA {
 
 // x in the lanes that a loop body owns, `other` in the rest: keeps a masked tail out of a maximum or a sum.
-inline Vec keep(AllLanes, Vec x, Vec) { return x; }
-inline Vec keep(FirstLanes lanes, Vec x, Vec other) { return first(x, other, lanes.n); }
+inline Vec keep(AllLanes, Vec x, Vec) {
+  return x;
+}
+inline Vec keep(FirstLanes lanes, Vec x, Vec other) {
+  return first(x, other, lanes.n);
+}
 
 // Largest of x, -infinity when n is 0. A NaN may be lost: what follows must meet it again.
 inline float row_max(const float* x, size_t n) {

@@ -8,7 +8,9 @@ namespace {
 constexpr size_t swiglu_elements = 8192;
 
 // sigmoid that reaches 0 where exp is clamped, so that a gate of -infinity gives NaN as the formula does.
-Vec gate_sigmoid(Vec g) { return select_less(g, Vec::set(-88.0f), Vec::zero(), sigmoid(g)); }
+Vec gate_sigmoid(Vec g) {
+  return select_less(g, Vec::set(-88.0f), Vec::zero(), sigmoid(g));
+}
 
 }  // namespace
 

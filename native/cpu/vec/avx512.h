@@ -1,4 +1,5 @@
-// Vec for AVX-512 (F, BW, DQ, VL): 16 floats. The same members as the other files of this folder; kernels use nothing else.
+// Vec for AVX-512 (F, BW, DQ, VL): 16 floats. The same members as the other files of this folder; kernels use nothing
+// else.
 #pragma once
 
 // gcc 12 takes the undefined pass-through operands of its own intrinsics for uninitialized variables (GCC bug 105593).
@@ -28,22 +29,42 @@ struct Vec {
   static __mmask16 mask(size_t n) { return n >= 16 ? __mmask16(0xffff) : static_cast<__mmask16>((1u << n) - 1); }
 };
 
-inline Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
-inline Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
-inline Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
-inline Vec operator/(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
+inline Vec operator+(Vec a, Vec b) {
+  return {_mm512_add_ps(a.v, b.v)};
+}
+inline Vec operator-(Vec a, Vec b) {
+  return {_mm512_sub_ps(a.v, b.v)};
+}
+inline Vec operator*(Vec a, Vec b) {
+  return {_mm512_mul_ps(a.v, b.v)};
+}
+inline Vec operator/(Vec a, Vec b) {
+  return {_mm512_div_ps(a.v, b.v)};
+}
 // a * b + c
-inline Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
-inline Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
-inline Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
-inline Vec sqrt(Vec a) { return {_mm512_sqrt_ps(a.v)}; }
-inline Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+inline Vec fma(Vec a, Vec b, Vec c) {
+  return {_mm512_fmadd_ps(a.v, b.v, c.v)};
+}
+inline Vec max(Vec a, Vec b) {
+  return {_mm512_max_ps(a.v, b.v)};
+}
+inline Vec min(Vec a, Vec b) {
+  return {_mm512_min_ps(a.v, b.v)};
+}
+inline Vec sqrt(Vec a) {
+  return {_mm512_sqrt_ps(a.v)};
+}
+inline Vec round(Vec a) {
+  return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
 // a < b ? x : y, lane by lane; a NaN compares false.
 inline Vec select_less(Vec a, Vec b, Vec x, Vec y) {
   return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v)};
 }
 // Lanes below n from a, the others from b.
-inline Vec first(Vec a, Vec b, size_t n) { return {_mm512_mask_blend_ps(Vec::mask(n), b.v, a.v)}; }
+inline Vec first(Vec a, Vec b, size_t n) {
+  return {_mm512_mask_blend_ps(Vec::mask(n), b.v, a.v)};
+}
 // 2^n for n already rounded to an integer in [-126, 127].
 inline Vec exp2_integer(Vec n) {
   const __m512i i = _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127));
@@ -74,8 +95,12 @@ inline void transpose(Vec* r) {
     r[12 + c].v = _mm512_shuffle_f32x4(odd_top, odd, 0xdd);
   }
 }
-inline float sum(Vec a) { return _mm512_reduce_add_ps(a.v); }
-inline float max_lane(Vec a) { return _mm512_reduce_max_ps(a.v); }
+inline float sum(Vec a) {
+  return _mm512_reduce_add_ps(a.v);
+}
+inline float max_lane(Vec a) {
+  return _mm512_reduce_max_ps(a.v);
+}
 
 }  // namespace sweetspot::SWEETSPOT_ISA
 #include "cpu/vec/math.h"

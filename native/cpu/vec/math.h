@@ -24,6 +24,8 @@ inline Vec exp(Vec x) {
 }
 
 // 1 / (1 + e^-x)
-inline Vec sigmoid(Vec x) { return Vec::set(1.0f) / (Vec::set(1.0f) + exp(Vec::zero() - x)); }
+inline Vec sigmoid(Vec x) {
+  return Vec::set(1.0f) / (Vec::set(1.0f) + exp(Vec::zero() - x));
+}
 
 }  // namespace sweetspot::SWEETSPOT_ISA

@@ -26,22 +26,44 @@ struct Vec {
   }
 };
 
-#define SWEETSPOT_LANES(expression)                   \
-  Vec r;                                              \
+#define SWEETSPOT_LANES(expression)                          \
+  Vec r;                                                     \
   for (size_t i = 0; i < Vec::N; i++) r.v[i] = (expression); \
   return r
 
-inline Vec operator+(Vec a, Vec b) { SWEETSPOT_LANES(a.v[i] + b.v[i]); }
-inline Vec operator-(Vec a, Vec b) { SWEETSPOT_LANES(a.v[i] - b.v[i]); }
-inline Vec operator*(Vec a, Vec b) { SWEETSPOT_LANES(a.v[i] * b.v[i]); }
-inline Vec operator/(Vec a, Vec b) { SWEETSPOT_LANES(a.v[i] / b.v[i]); }
-inline Vec fma(Vec a, Vec b, Vec c) { SWEETSPOT_LANES(a.v[i] * b.v[i] + c.v[i]); }
-inline Vec max(Vec a, Vec b) { SWEETSPOT_LANES(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
-inline Vec min(Vec a, Vec b) { SWEETSPOT_LANES(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
-inline Vec sqrt(Vec a) { SWEETSPOT_LANES(std::sqrt(a.v[i])); }
-inline Vec round(Vec a) { SWEETSPOT_LANES(std::nearbyint(a.v[i])); }
-inline Vec select_less(Vec a, Vec b, Vec x, Vec y) { SWEETSPOT_LANES(a.v[i] < b.v[i] ? x.v[i] : y.v[i]); }
-inline Vec first(Vec a, Vec b, size_t n) { SWEETSPOT_LANES(i < n ? a.v[i] : b.v[i]); }
+inline Vec operator+(Vec a, Vec b) {
+  SWEETSPOT_LANES(a.v[i] + b.v[i]);
+}
+inline Vec operator-(Vec a, Vec b) {
+  SWEETSPOT_LANES(a.v[i] - b.v[i]);
+}
+inline Vec operator*(Vec a, Vec b) {
+  SWEETSPOT_LANES(a.v[i] * b.v[i]);
+}
+inline Vec operator/(Vec a, Vec b) {
+  SWEETSPOT_LANES(a.v[i] / b.v[i]);
+}
+inline Vec fma(Vec a, Vec b, Vec c) {
+  SWEETSPOT_LANES(a.v[i] * b.v[i] + c.v[i]);
+}
+inline Vec max(Vec a, Vec b) {
+  SWEETSPOT_LANES(a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
+}
+inline Vec min(Vec a, Vec b) {
+  SWEETSPOT_LANES(a.v[i] < b.v[i] ? a.v[i] : b.v[i]);
+}
+inline Vec sqrt(Vec a) {
+  SWEETSPOT_LANES(std::sqrt(a.v[i]));
+}
+inline Vec round(Vec a) {
+  SWEETSPOT_LANES(std::nearbyint(a.v[i]));
+}
+inline Vec select_less(Vec a, Vec b, Vec x, Vec y) {
+  SWEETSPOT_LANES(a.v[i] < b.v[i] ? x.v[i] : y.v[i]);
+}
+inline Vec first(Vec a, Vec b, size_t n) {
+  SWEETSPOT_LANES(i < n ? a.v[i] : b.v[i]);
+}
 inline Vec exp2_integer(Vec n) {
   Vec r;
   for (size_t i = 0; i < Vec::N; i++) {
@@ -59,7 +81,9 @@ inline void transpose(Vec* r) {
     }
   }
 }
-inline float sum(Vec a) { return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]); }
+inline float sum(Vec a) {
+  return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]);
+}
 inline float max_lane(Vec a) {
   const float x = a.v[0] > a.v[2] ? a.v[0] : a.v[2];
   const float y = a.v[1] > a.v[3] ? a.v[1] : a.v[3];
