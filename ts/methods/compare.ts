@@ -200,7 +200,7 @@ async function compareCell(
       learningRate: method === 'domain-only' ? peak : peak / 3,
       batch,
       evaluateEvery: Math.max(5, Math.ceil(steps / 12)),
-      patience: 3,
+      patience: 6,
       adamw,
       seed,
     },

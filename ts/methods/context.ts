@@ -5,12 +5,13 @@ import type { Corpus } from '../data/corpus.js';
 import type { Embedder } from '../data/embedder.js';
 import { Sampler, type SamplerOptions } from '../data/sampler.js';
 import type { Windows } from '../data/windows.js';
+import { writeFileAtomic } from '../io/atomic.js';
 import type { BankConfig } from '../models/config.js';
 import { ParameterSet, type ParameterSpec } from '../nn/parameters.js';
-import { loadWeights, savedNumbers, saveWeights } from '../train/checkpoint.js';
+import { loadWeights, saveWeights } from '../train/checkpoint.js';
 import type { OnProgress } from '../train/progress.js';
 import { runStage } from '../train/stage.js';
-import type { RunFolder } from './run.js';
+import { type RunFolder, readJson } from './run.js';
 
 export interface PretrainContext {
   readonly backend: Backend;
@@ -50,6 +51,12 @@ export function corpusSampler(
   });
 }
 
+/** What is kept of a finished stage besides its weights. */
+export interface StageSummary {
+  readonly loss: number;
+  readonly seconds: number;
+}
+
 export interface TrainOptions {
   readonly stage: string;
   readonly specs: readonly ParameterSpec[];
@@ -65,13 +72,10 @@ export const stepsFor = (context: PretrainContext, tokens: number): number =>
   Math.max(1, Math.round(tokens / (context.run.config.batch * context.run.config.model.contextLength)));
 
 /** Trains one model for `tokens`, writes weights/<stage> and returns its loss and seconds; a stage that is finished is not repeated. */
-export async function trainStage(
-  context: PretrainContext,
-  options: TrainOptions,
-): Promise<{ loss: number; seconds: number }> {
+export async function trainStage(context: PretrainContext, options: TrainOptions): Promise<StageSummary> {
   const { backend, run } = context;
   const { config } = run;
-  if (run.finished(options.stage)) return savedNumbers(run.weights(options.stage));
+  if (run.finished(options.stage)) return readJson(run.summary(options.stage)) as StageSummary;
   const parameters = new ParameterSet(backend, options.specs, { trainable: true });
   try {
     parameters.initialize(config.seed);
@@ -90,11 +94,15 @@ export async function trainStage(
       onProgress: context.onProgress,
       signal: context.signal,
     });
-    await saveWeights(run.weights(options.stage), parameters, {
-      loss: String(result.loss),
-      seconds: String(result.seconds),
-    });
-    return result;
+    // Written first: a stage counts as finished when its weights are there. Seconds stay out of the weights file, so that the
+    // same seed gives the same bytes.
+    const summary: StageSummary = { loss: result.loss, seconds: result.seconds };
+    writeFileAtomic(
+      run.summary(options.stage),
+      `${JSON.stringify(summary)}\n`,
+    );
+    await saveWeights(run.weights(options.stage), parameters);
+    return summary;
   } finally {
     parameters.dispose();
   }

@@ -3,7 +3,7 @@
 //   tokenizer.json         the tokenizer of the corpus
 //   clustering.*           what is needed to place new text in clusters (methods that use clusters)
 //   checkpoints/           where interrupted stages go on
-//   weights/<stage>.safetensors   finished stages
+//   weights/<stage>.safetensors   finished stages, with loss and seconds in <stage>.json
 //   metrics.jsonl          one line a step
 //   result.json            written last: the run is finished
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
@@ -54,7 +54,7 @@ export interface RunResult {
   readonly facts: Readonly<Record<string, number>>;
 }
 
-const readJson = (file: string): unknown => {
+export const readJson = (file: string): unknown => {
   let text: string;
   try {
     text = readFileSync(file, 'utf8');
@@ -132,6 +132,11 @@ export class RunFolder implements Disposable {
 
   weights(stage: string): string {
     return path.join(this.path, 'weights', `${stage}.safetensors`);
+  }
+
+  /** Loss and seconds of a finished stage. */
+  summary(stage: string): string {
+    return path.join(this.path, 'weights', `${stage}.json`);
   }
 
   finished(stage: string): boolean {

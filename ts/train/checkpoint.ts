@@ -22,12 +22,6 @@ export async function saveWeights(
   writeSafetensors(file, tensors, metadata, { checksum: true });
 }
 
-/** Loss and seconds of a stage, which `saveWeights` was given as metadata. */
-export function savedNumbers(file: string): { loss: number; seconds: number } {
-  const { metadata } = readSafetensors(file);
-  return { loss: Number(metadata['loss'] ?? Number.NaN), seconds: Number(metadata['seconds'] ?? Number.NaN) };
-}
-
 /** Values by name, each checked against `specs`. Throws SWEETSPOT_CORRUPT or SWEETSPOT_MISMATCH. */
 export function loadWeights(file: string, specs: readonly ParameterSpec[]): Map<string, Float32Array> {
   const { tensors } = readSafetensors(file);
