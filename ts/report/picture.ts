@@ -29,6 +29,7 @@ export async function comparisonPicture(rows: readonly ComparedRow[], title: str
       symbolSize: 11,
       color,
       data: mine.map((row) => ({ value: [cost(row), row.macro.perplexityAfter], name: compact(row.domainTokens) })),
+      labelLayout: { hideOverlap: true },
       label: { show: true, position: 'right' as const, formatter: '{b}', color: '#555', fontSize: 10 },
     };
     const before = {
@@ -41,6 +42,10 @@ export async function comparisonPicture(rows: readonly ComparedRow[], title: str
     };
     return [after, before];
   });
+  const shown = rows.flatMap(({ flops, macro }) => [
+    macro.perplexityAfter,
+    ...(flops > 0 ? [macro.perplexityBefore] : []),
+  ]);
   const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: 860, height: 520 });
   chart.setOption({
     animation: false,
@@ -61,8 +66,10 @@ export async function comparisonPicture(rows: readonly ComparedRow[], title: str
     },
     yAxis: {
       type: 'log',
+      logBase: 2,
       name: 'macro perplexity',
-      min: 'dataMin',
+      min: Math.floor(0.9 * Math.min(...shown)),
+      max: Math.ceil(1.1 * Math.max(...shown)),
       axisLabel: { formatter: (v: number) => v.toPrecision(3) },
     },
     series,
