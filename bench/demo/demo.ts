@@ -33,8 +33,8 @@ const say = (text: string) => {
 };
 const METHODS: readonly ComparedMethod[] = ['domain-only', 'slm', 'mixture', 'projected', 'importance'];
 const scale = flags.short === true ? 0.1 : 1;
-const TOKENS = Math.round(500_000 * scale);
-const CLUSTERS = 8;
+const TOKENS = Math.round(1_200_000 * scale);
+const CLUSTERS = 16;
 const CONTEXT = 128;
 
 const begin = performance.now();

@@ -97,10 +97,7 @@ export async function trainStage(context: PretrainContext, options: TrainOptions
     // Written first: a stage counts as finished when its weights are there. Seconds stay out of the weights file, so that the
     // same seed gives the same bytes.
     const summary: StageSummary = { loss: result.loss, seconds: result.seconds };
-    writeFileAtomic(
-      run.summary(options.stage),
-      `${JSON.stringify(summary)}\n`,
-    );
+    writeFileAtomic(run.summary(options.stage), `${JSON.stringify(summary)}\n`);
     await saveWeights(run.weights(options.stage), parameters);
     return summary;
   } finally {

@@ -1,0 +1,251 @@
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include "cuda/executor.h"
+
+namespace sweetspot::cuda {
+
+namespace {
+
+// In the words of the CPU kernels, without what only a search for the culprit could tell.
+void describe_fault(const DeviceError& fault, uint32_t opcode, char* text, size_t size) {
+  const int32_t value = fault.value;
+  const uint32_t extra = fault.extra;
+  switch (static_cast<ErrorCode>(fault.where >> 56)) {
+    case kIdOutside: {
+      const char* what = opcode == static_cast<uint32_t>(Op::csr_gemm)   ? "column"
+                         : opcode == static_cast<uint32_t>(Op::bincount) ? "id"
+                                                                         : "token id";
+      std::snprintf(text, size, "%s %d is outside the table of %u rows", what, value, extra);
+      break;
+    }
+    case kTargetOutside:
+      std::snprintf(text, size, "target %d is outside the vocabulary of %u", value, extra);
+      break;
+    case kOffsets:
+      std::snprintf(text, size, "group offsets do not ascend from 0 to %u, seen at group %d", extra, value);
+      break;
+    case kCachePosition:
+      std::snprintf(text, size, "new tokens at position %d do not fit in a cache of %u", value, extra);
+      break;
+    case kNormNotFinite:
+      std::snprintf(text, size, "the gradient norm is not finite");
+      break;
+    case kNoCentroid:
+      std::snprintf(text, size, "no centroids to assign %u rows to", extra);
+      break;
+    case kSparse:
+      std::snprintf(text, size, "row pointers descend or leave 0 to %u, seen at row %d", extra, value);
+      break;
+    case kCastDtype:
+      std::snprintf(text, size, "no cast from dtype %d to %u: dtypes are 0 to 3", value, extra);
+      break;
+    default:
+      std::snprintf(text, size, "a kernel failed with code %u", static_cast<uint32_t>(fault.where >> 56));
+  }
+}
+
+}  // namespace
+
+// Keeps the first failure; later ones follow from it.
+bool Executor::check(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return true;
+  if (failure_.empty()) failure_ = std::string("CUDA could not ") + what + ": " + cudaGetErrorString(status);
+  return false;
+}
+
+bool Executor::open(Matmul matmul) {
+  matmul_ = matmul;
+  if (!check(cudaSetDevice(0), "use device 0")) return false;
+  if (!check(cudaDeviceGetAttribute(&sms_, cudaDevAttrMultiProcessorCount, 0), "ask the device")) return false;
+  if (!check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "create a stream")) return false;
+  if (!check(cudaStreamCreateWithFlags(&zeroing_, cudaStreamNonBlocking), "create a stream")) return false;
+  if (!check(cudaMalloc(&error_, sizeof *error_), "allocate")) return false;
+  if (!check(cudaMemset(error_, 0, sizeof *error_), "clear memory")) return false;
+  if (!check(cudaMallocHost(&fetched_, sizeof *fetched_), "pin memory")) return false;
+  *fetched_ = {};
+  if (!check(cudaMallocHost(&staging_.memory, Staging::kBlock * Staging::kBlocks), "pin memory")) return false;
+  for (cudaEvent_t& event : staging_.done)
+    if (!check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "create an event")) return false;
+  return check(cudaDeviceSynchronize(), "start");
+}
+
+Executor::~Executor() {
+  if (stream_ != nullptr) cudaStreamSynchronize(stream_);
+  for (auto& [id, graph] : graphs_)
+    if (graph.exec != nullptr) cudaGraphExecDestroy(graph.exec);
+  for (cudaEvent_t event : staging_.done)
+    if (event != nullptr) cudaEventDestroy(event);
+  cudaFreeHost(staging_.memory);
+  cudaFreeHost(fetched_);
+  cudaFree(arena_.memory);
+  cudaFree(error_);
+  if (zeroing_ != nullptr) cudaStreamDestroy(zeroing_);
+  if (stream_ != nullptr) cudaStreamDestroy(stream_);
+}
+
+void* Executor::allocate(size_t bytes) {
+  void* memory = nullptr;
+  cudaSetDevice(0);
+  const size_t size = std::max<size_t>(bytes, 64);
+  if (cudaMalloc(&memory, size) != cudaSuccess) {
+    cudaGetLastError();  // the failure is reported here and must not be found by the next launch
+    return nullptr;
+  }
+  if (cudaMemsetAsync(memory, 0, size, zeroing_) != cudaSuccess || cudaStreamSynchronize(zeroing_) != cudaSuccess) {
+    cudaFree(memory);
+    return nullptr;
+  }
+  return memory;
+}
+
+void Executor::deallocate(void* memory) {
+  cudaSetDevice(0);
+  check(cudaStreamSynchronize(stream_), "finish");
+  check(cudaFree(memory), "free memory");
+}
+
+void Executor::write(void* target, const void* source, size_t bytes) {
+  for (size_t at = 0; at < bytes; at += Staging::kBlock) {
+    const size_t part = std::min(Staging::kBlock, bytes - at);
+    const size_t block = staging_.next++ % Staging::kBlocks;
+    uint8_t* staged = staging_.memory + block * Staging::kBlock;
+    if (!check(cudaEventSynchronize(staging_.done[block]), "copy to the device")) return;
+    std::memcpy(staged, static_cast<const uint8_t*>(source) + at, part);
+    check(cudaMemcpyAsync(static_cast<uint8_t*>(target) + at, staged, part, cudaMemcpyHostToDevice, stream_),
+          "copy to the device");
+    check(cudaEventRecord(staging_.done[block], stream_), "copy to the device");
+  }
+  fresh_ = false;
+}
+
+void Executor::read(void* target, const void* source, size_t bytes) {
+  const size_t ring = Staging::kBlock * Staging::kBlocks;
+  size_t at = 0;
+  do {
+    const size_t part = std::min(ring, bytes - at);
+    if (part > 0)
+      check(cudaMemcpyAsync(staging_.memory, static_cast<const uint8_t*>(source) + at, part, cudaMemcpyDeviceToHost,
+                            stream_),
+            "copy from the device");
+    fetch_error();
+    if (part > 0) std::memcpy(static_cast<uint8_t*>(target) + at, staging_.memory, part);
+    at += part;
+  } while (at < bytes);
+}
+
+// Copies the fault, if any, and waits for everything queued. Staged writes are over then, so `read` may use the ring.
+void Executor::fetch_error() {
+  if (!fresh_)
+    check(cudaMemcpyAsync(fetched_, error_, sizeof *error_, cudaMemcpyDeviceToHost, stream_), "copy from the device");
+  check(cudaStreamSynchronize(stream_), "run the kernels");
+  fresh_ = true;
+}
+
+bool Executor::reserve(size_t bytes) {
+  if (bytes <= arena_.bytes) return true;
+  if (!check(cudaStreamSynchronize(stream_), "finish")) return false;
+  cudaFree(arena_.memory);
+  arena_.memory = nullptr;
+  arena_.bytes = 0;
+  arena_.moved++;
+  const size_t size = (bytes + (size_t{1} << 20)) >> 20 << 20;
+  if (!check(cudaMalloc(&arena_.memory, size), "allocate scratch memory")) return false;
+  arena_.bytes = size;
+  return true;
+}
+
+bool Executor::capture(const SweetspotCudaProgram& program, uint8_t* const* bases, Graph& graph,
+                       SweetspotCudaError* error) {
+  Launch l;
+  l.stream = stream_;
+  l.bases = bases;
+  l.error = error_;
+  l.program = program.id;
+  l.sms = sms_;
+  l.matmul = matmul_;
+  l.dry = true;
+  l.scratch_base = reinterpret_cast<uint8_t*>(256);
+  if (!reserve(dry_run(l, program))) return false;
+  l.dry = false;
+  l.scratch_base = arena_.memory;
+
+  // Thread-local: another thread may allocate meanwhile.
+  if (!check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "capture a graph")) return false;
+  graph.opcodes.clear();
+  bool enqueued = true;
+  for (size_t row = 0; enqueued && row < program.rows; row++) {
+    const uint32_t* words = program.words + program.starts[row];
+    graph.opcodes.push_back(words[0] & 0xffff);
+    l.row = static_cast<uint32_t>(row);
+    l.scratch_used = 0;
+    find_enqueue(words[0] & 0xffff)(l, words);
+    enqueued = check(cudaGetLastError(), "launch a kernel");
+    if (!enqueued) {
+      error->located = 1;
+      error->program = program.id;
+      error->row = l.row;
+    }
+  }
+  cudaGraph_t captured = nullptr;
+  const cudaError_t ended = cudaStreamEndCapture(stream_, &captured);
+  const bool ok = enqueued && check(ended, "capture a graph") &&
+                  check(cudaGraphInstantiate(&graph.exec, captured, 0), "instantiate a graph");
+  if (captured != nullptr) cudaGraphDestroy(captured);
+  if (!ok) cudaGetLastError();
+  graph.moved = arena_.moved;
+  return ok;
+}
+
+bool Executor::run(const SweetspotCudaProgram& program, uint8_t* const* bases, SweetspotCudaError* error) {
+  *error = {};
+  Graph& graph = graphs_[program.id];
+  if (graph.exec != nullptr && graph.moved != arena_.moved) {
+    cudaStreamSynchronize(stream_);
+    cudaGraphExecDestroy(graph.exec);
+    graph.exec = nullptr;
+  }
+  fresh_ = false;
+  if ((graph.exec != nullptr || capture(program, bases, graph, error)) &&
+      check(cudaGraphLaunch(graph.exec, stream_), "launch a graph"))
+    return true;
+  std::snprintf(error->message, sizeof error->message, "%s", failure_.c_str());
+  failure_.clear();
+  return false;
+}
+
+void Executor::forget(uint32_t program) {
+  const auto found = graphs_.find(program);
+  if (found == graphs_.end()) return;
+  if (found->second.exec != nullptr) {
+    check(cudaStreamSynchronize(stream_), "finish");
+    cudaGraphExecDestroy(found->second.exec);
+  }
+  graphs_.erase(found);
+}
+
+bool Executor::synchronize(SweetspotCudaError* error) {
+  if (!fresh_) fetch_error();
+  *error = {};
+  if (!failure_.empty()) {
+    std::snprintf(error->message, sizeof error->message, "%s", failure_.c_str());
+    failure_.clear();
+    return true;
+  }
+  if (fetched_->where == 0) return false;
+  error->located = 1;
+  error->row = static_cast<uint32_t>(fetched_->where);
+  const uint32_t low = static_cast<uint32_t>(fetched_->where >> 32) & 0xffffffu;
+  for (const auto& [id, graph] : graphs_) {
+    if ((id & 0xffffffu) != low) continue;
+    error->program = id;
+    describe_fault(*fetched_, graph.opcodes.at(error->row), error->message, sizeof error->message);
+  }
+  *fetched_ = {};
+  // Runs queued meanwhile have done nothing; whoever queues the next ones knows of the failure.
+  check(cudaMemsetAsync(error_, 0, sizeof *error_, stream_), "clear memory");
+  return true;
+}
+
+}  // namespace sweetspot::cuda
