@@ -118,7 +118,7 @@ export class RunFolder implements Disposable {
             fix: 'choose another output folder, or go on with `sweetspot specialize`',
           });
         }
-        requireSame(folder, readJson(file) as RunConfig, config);
+        requireSame(folder, readJson(file), config);
       } else {
         writeFileAtomic(file, `${JSON.stringify(config, null, 2)}\n`);
       }
@@ -152,7 +152,8 @@ export class RunFolder implements Disposable {
   }
 }
 
-function requireSame(folder: string, there: RunConfig, asked: RunConfig): void {
+/** Throws SWEETSPOT_MISMATCH naming the first field in which the two differ. */
+export function requireSame(folder: string, there: unknown, asked: unknown): void {
   const fields = (value: unknown, prefix: string): Map<string, string> => {
     const out = new Map<string, string>();
     const visit = (v: unknown, name: string) => {

@@ -1,11 +1,14 @@
 // specialize(): from a pretrained run and the text of a domain to one dense model folder. Chooses the expert, fine-tunes with
 // early stopping on held-out documents of the domain, writes a folder that any tool of the Hugging Face layout loads.
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import path from 'node:path';
 import { type Backend, SweetspotError } from '../backend/index.js';
 import { defined } from '../backend/options.js';
 import { Corpus, domainCorpus } from '../data/corpus.js';
 import { cutWindows, requireWindows } from '../data/windows.js';
 import type { Evaluation } from '../eval/perplexity.js';
+import { writeFileAtomic } from '../io/atomic.js';
 import { saveDenseFolder } from '../io/huggingface.js';
 import { FolderLock } from '../io/lock.js';
 import { trainingFlops } from '../models/cost.js';
@@ -15,7 +18,7 @@ import type { AdamWSettings } from '../optim/adamw.js';
 import { finetune } from '../train/finetune.js';
 import type { OnProgress } from '../train/progress.js';
 import { chooseExpert, EXPERT_CHOICES, type ExpertChoice, type Placement } from './choose.js';
-import { type Method, openRun } from './run.js';
+import { type Method, openRun, readJson, requireSame } from './run.js';
 
 export interface SpecializeOptions {
   readonly backend: Backend;
@@ -131,6 +134,21 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
   const part = `${out}.part`;
   mkdirSync(`${part}/checkpoints`, { recursive: true });
   using _lock = FolderLock.acquire(part);
+  // What is in the folder may come from another call: going on with its checkpoint would mix two domains.
+  const plan = {
+    run: path.resolve(options.run),
+    domain: createHash('sha256').update(domainBytes(domain)).digest('hex'),
+    expert: options.fromScratch === true ? 'none' : choice,
+    heldout: share,
+    steps,
+    learningRate: peak,
+    batch,
+    adamw: { ...run.config.adamw, ...defined(options.adamw) },
+    seed: options.seed ?? run.config.seed,
+  };
+  const planFile = path.join(part, 'config.json');
+  if (existsSync(planFile)) requireSame(part, readJson(planFile), plan);
+  else writeFileAtomic(planFile, `${JSON.stringify(plan, null, 2)}\n`);
   const result = await finetune(
     backend,
     model,
@@ -143,8 +161,8 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
       batch,
       evaluateEvery: Math.max(1, Math.min(50, Math.ceil(perEpoch / 2), Math.ceil(steps / 10))),
       patience: 5,
-      adamw: { ...run.config.adamw, ...defined(options.adamw) },
-      seed: options.seed ?? run.config.seed,
+      adamw: plan.adamw,
+      seed: plan.seed,
     },
     { folder: part, onProgress: options.onProgress, signal: options.signal },
   );
@@ -179,4 +197,11 @@ async function scratch(options: SpecializeOptions, model: Parameters<typeof tran
   } finally {
     parameters.dispose();
   }
+}
+
+/** The tokens of every document: what identifies a domain. */
+function domainBytes(domain: Corpus): Uint8Array {
+  const tokens = new Int32Array(domain.tokens);
+  domain.read(0, domain.tokens, tokens, 0);
+  return new Uint8Array(tokens.buffer);
 }
