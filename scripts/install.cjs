@@ -1,5 +1,6 @@
 // Builds the native addon. Runs on `npm install`; never fails an install unless SWEETSPOT_REQUIRE_NATIVE=1.
-// SWEETSPOT_SKIP_NATIVE=1 skips it; SWEETSPOT_CUDA=AUTO|ON|OFF is handed to CMake. The log is kept in build/install.json.
+// SWEETSPOT_SKIP_NATIVE=1 skips it; SWEETSPOT_CUDA=AUTO|ON|OFF is handed to CMake, OFF by default
+// until the CUDA kernels have run on a GPU. The log is kept in build/install.json.
 const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');

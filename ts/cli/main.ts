@@ -30,7 +30,7 @@ const { version } = createRequire(import.meta.url)('sweetspot/package.json') as 
 const program = new Command('sweetspot')
   .description('Train small language models that each know one domain.')
   .version(version)
-  .addOption(new Option('--backend <name>', 'where to compute (default: auto)').choices(['auto', 'cpu']))
+  .addOption(new Option('--backend <name>', 'where to compute (default: auto)').choices(['auto', 'cpu', 'cuda']))
   .option('--isa <name>', 'instruction set of the CPU kernels (default: the best of this machine; see doctor)')
   .option('--threads <n>', 'compute threads; results do not depend on it (default: one a core)', count('--threads'))
   .option('--json', 'print one JSON object on stdout, and errors as JSON on stderr')

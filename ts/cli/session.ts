@@ -8,7 +8,7 @@ import { ProgressLine } from './progress.js';
 
 export interface GlobalFlags {
   readonly json?: boolean;
-  readonly backend?: 'auto' | 'cpu';
+  readonly backend?: 'auto' | 'cpu' | 'cuda';
   readonly isa?: string;
   readonly threads?: number;
 }

@@ -1,7 +1,7 @@
 // sweetspot doctor: what this machine offers, what would be chosen, and whether it computes correctly.
 import { createRequire } from 'node:module';
 import type { Command } from 'commander';
-import { listIsas, loadAddon } from '../../backend/index.js';
+import { cudaInfo, listIsas, loadAddon } from '../../backend/index.js';
 import { fields } from '../format.js';
 import { selfTest } from '../self_test.js';
 import { verb } from '../session.js';
@@ -29,8 +29,10 @@ export function doctor(program: Command): void {
     const { isa, threads } = backend.capabilities;
     const test = await selfTest(backend);
     if (!test.ok) process.exitCode = 1;
+    const cuda = cudaInfo();
     const result = {
       ...versions,
+      cuda,
       ok: test.ok,
       addon: addon.path,
       isas,
@@ -43,6 +45,7 @@ export function doctor(program: Command): void {
       ...fields([
         ...shared,
         ['addon', addon.path],
+        ['CUDA', cuda?.reason ?? (cuda !== undefined && 'name' in cuda ? cuda.name : 'unknown')],
         [
           'backend',
           `${backend.name}, ${isa} (of ${isas.join(', ')}), ${threads} ${threads === 1 ? 'thread' : 'threads'}`,
