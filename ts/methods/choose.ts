@@ -8,7 +8,7 @@ import type { Backend } from '../backend/backend.js';
 import { SweetspotError } from '../backend/errors.js';
 import { coverage, entropy, genericHistogram, loadClustering } from '../data/clusters.js';
 import type { Corpus } from '../data/corpus.js';
-import { evaluateCorpus } from '../eval/perplexity.js';
+import { type Evaluation, evaluateCorpus } from '../eval/perplexity.js';
 import { bankParameters, EXPERTS, instantiate } from '../models/bank.js';
 import { transformerParameters } from '../models/transformer.js';
 import { ParameterSet } from '../nn/parameters.js';
@@ -64,18 +64,39 @@ export async function chooseExpert(
   let best: { values: Map<string, Float32Array>; nll: number; cluster: number } | undefined;
   for (let c = 0; c < config.clusters; c++) {
     const values = await family.at(only(c));
-    const parameters = new ParameterSet(backend, specs, { trainable: false });
-    try {
-      values.forEach((v, name) => {
-        parameters.write(name, v);
-      });
-      const { nll } = await evaluateCorpus(backend, config.model, parameters, corpus);
-      if (best === undefined || nll < best.nll) best = { values, nll, cluster: c };
-    } finally {
-      parameters.dispose();
-    }
+    const { nll } = await evaluateValues(backend, run, values, corpus);
+    if (best === undefined || nll < best.nll) best = { values, nll, cluster: c };
   }
   return { ...placement, values: best!.values, cluster: best!.cluster };
+}
+
+/** Perplexity of one dense model of a run. */
+export async function evaluateValues(
+  backend: Backend,
+  run: FinishedRun,
+  values: ReadonlyMap<string, Float32Array>,
+  corpus: Corpus,
+): Promise<Evaluation> {
+  const parameters = new ParameterSet(backend, transformerParameters(run.config.model), { trainable: false });
+  try {
+    values.forEach((v, name) => {
+      parameters.write(name, v);
+    });
+    return await evaluateCorpus(backend, run.config.model, parameters, corpus);
+  } finally {
+    parameters.dispose();
+  }
+}
+
+/** The dense model of a run's sizes before any training: where a model that knows only the domain starts. */
+export async function untrained(backend: Backend, run: FinishedRun, seed: number): Promise<Chosen> {
+  const parameters = new ParameterSet(backend, transformerParameters(run.config.model), { trainable: false });
+  try {
+    parameters.initialize(seed);
+    return { values: await parameters.readAll(), histogram: [], entropy: 0, cluster: null, coverage: null };
+  } finally {
+    parameters.dispose();
+  }
 }
 
 /** The dense models that a run's experts span. */

@@ -4,16 +4,14 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Backend } from '../backend/index.js';
-import { type Corpus, domainCorpus } from '../data/corpus.js';
-import { type Evaluation, evaluateCorpus, macroAverage } from '../eval/perplexity.js';
+import { domainCorpus } from '../data/corpus.js';
+import { type Evaluation, macroAverage } from '../eval/perplexity.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { denseParameterCount, trainingFlops } from '../models/cost.js';
-import { transformerParameters } from '../models/transformer.js';
-import { ParameterSet } from '../nn/parameters.js';
 import { finetune } from '../train/finetune.js';
 import type { OnProgress } from '../train/progress.js';
-import { type Chosen, chooseExpert, type ExpertChoice } from './choose.js';
-import { defaultLearningRate, type PretrainOptions, pretrain } from './pretrain.js';
+import { type Chosen, chooseExpert, type ExpertChoice, evaluateValues, untrained } from './choose.js';
+import { type PretrainOptions, pretrain } from './pretrain.js';
 import { type FinishedRun, type Method, openRun } from './run.js';
 import { splitHeldout } from './specialize.js';
 
@@ -179,7 +177,7 @@ async function compareCell(
   const { train, heldout } = splitHeldout(text, 0.1, model.contextLength);
   const chosen: Chosen =
     method === 'domain-only'
-      ? { values: await untrained(backend, run), histogram: [], entropy: 0, cluster: null, coverage: null }
+      ? await untrained(backend, run, seed)
       : await chooseExpert(backend, run, train, options.expert ?? 'histogram');
   const batch = Math.max(1, Math.round(options.finetuneBatchTokens / model.contextLength));
   const stepTokens = batch * model.contextLength;
@@ -188,7 +186,7 @@ async function compareCell(
     1,
     Math.min(Math.ceil(options.epochs * perEpoch), Math.ceil(options.finetuneTokens / stepTokens)),
   );
-  const peak = schedule.peak ?? defaultLearningRate(model.hiddenSize);
+  const { peak } = schedule;
   const result = await finetune(
     backend,
     model,
@@ -224,31 +222,4 @@ async function compareCell(
     before,
     after,
   };
-}
-
-async function evaluateValues(
-  backend: Backend,
-  run: FinishedRun,
-  values: ReadonlyMap<string, Float32Array>,
-  corpus: Corpus,
-): Promise<Evaluation> {
-  const parameters = new ParameterSet(backend, transformerParameters(run.config.model), { trainable: false });
-  try {
-    values.forEach((v, name) => {
-      parameters.write(name, v);
-    });
-    return await evaluateCorpus(backend, run.config.model, parameters, corpus);
-  } finally {
-    parameters.dispose();
-  }
-}
-
-async function untrained(backend: Backend, run: FinishedRun): Promise<Map<string, Float32Array>> {
-  const parameters = new ParameterSet(backend, transformerParameters(run.config.model), { trainable: false });
-  try {
-    parameters.initialize(run.config.seed);
-    return await parameters.readAll();
-  } finally {
-    parameters.dispose();
-  }
 }

@@ -12,12 +12,10 @@ import { writeFileAtomic } from '../io/atomic.js';
 import { saveDenseFolder } from '../io/huggingface.js';
 import { FolderLock } from '../io/lock.js';
 import { trainingFlops } from '../models/cost.js';
-import { transformerParameters } from '../models/transformer.js';
-import { ParameterSet } from '../nn/parameters.js';
 import type { AdamWSettings } from '../optim/adamw.js';
 import { finetune } from '../train/finetune.js';
 import type { OnProgress } from '../train/progress.js';
-import { chooseExpert, EXPERT_CHOICES, type ExpertChoice, type Placement } from './choose.js';
+import { chooseExpert, EXPERT_CHOICES, type ExpertChoice, type Placement, untrained } from './choose.js';
 import { type Method, openRun, readJson, requireSame } from './run.js';
 
 export interface SpecializeOptions {
@@ -122,7 +120,7 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
   const begin = performance.now();
   const chosen =
     options.fromScratch === true
-      ? await scratch(options, run.config.model)
+      ? await untrained(backend, run, options.seed ?? 0)
       : await chooseExpert(backend, run, train, choice);
   const batch = Math.max(
     1,
@@ -187,16 +185,6 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
   });
   rmSync(part, { recursive: true });
   return done;
-}
-
-async function scratch(options: SpecializeOptions, model: Parameters<typeof transformerParameters>[0]) {
-  const parameters = new ParameterSet(options.backend, transformerParameters(model), { trainable: false });
-  try {
-    parameters.initialize(options.seed ?? 0);
-    return { values: await parameters.readAll(), histogram: [], entropy: 0, cluster: null, coverage: null };
-  } finally {
-    parameters.dispose();
-  }
 }
 
 /** The tokens of every document: what identifies a domain. */
