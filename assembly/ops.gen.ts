@@ -37,3 +37,4 @@ export const OP_ADAMW: u32 = 81;
 export const OP_KMEANS_ASSIGN: u32 = 96;
 export const OP_ROOF_FMA: u32 = 120;
 export const OP_ROOF_READ: u32 = 121;
+export const OP_CLOCK: u32 = 124;

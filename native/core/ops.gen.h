@@ -78,6 +78,7 @@ enum class Op : uint32_t {
   kmeans_assign = 96,
   roof_fma = 120,
   roof_read = 121,
+  clock = 124,
 };
 
 // y = value
@@ -566,6 +567,13 @@ struct RoofReadRow {
   uint32_t n;
   static RoofReadRow decode(const uint32_t* w) {
     return {{w[1], w[2]}, {w[3], w[4]}, w[5]};
+  }
+};
+// y = nanoseconds of a clock that never goes back, as one unsigned 64-bit number, when the row runs: rows put between the others of a Program time them in place
+struct ClockRow {
+  Ref y;
+  static ClockRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}};
   }
 };
 
@@ -1291,6 +1299,17 @@ inline int64_t roof_read_extent(const uint32_t* w, uint32_t index) {
   }
 }
 
+inline constexpr OperandSpec clock_operands[] = {
+    {"y", Dtype::raw, Role::out, false},
+};
+inline constexpr const char* clock_dims[] = {};
+inline int64_t clock_extent(const uint32_t* w, uint32_t index) {
+  switch (index) {
+    case 0: return (8);
+    default: return 0;
+  }
+}
+
 inline constexpr OpSpec op_specs[] = {
     {1, "fill", 1, 1, 1, fill_operands, fill_dims, fill_extent},
     {2, "cast", 2, 3, 0, cast_operands, cast_dims, cast_extent},
@@ -1329,6 +1348,7 @@ inline constexpr OpSpec op_specs[] = {
     {96, "kmeans_assign", 4, 3, 0, kmeans_assign_operands, kmeans_assign_dims, kmeans_assign_extent},
     {120, "roof_fma", 1, 1, 0, roof_fma_operands, roof_fma_dims, roof_fma_extent},
     {121, "roof_read", 2, 1, 0, roof_read_operands, roof_read_dims, roof_read_extent},
+    {124, "clock", 1, 0, 0, clock_operands, clock_dims, clock_extent},
 };
 
 // Expands X(name, Row) for every op: declarations and kernel tables are written with it.
@@ -1369,6 +1389,7 @@ inline constexpr OpSpec op_specs[] = {
   X(adamw, AdamwRow) \
   X(kmeans_assign, KmeansAssignRow) \
   X(roof_fma, RoofFmaRow) \
-  X(roof_read, RoofReadRow)
+  X(roof_read, RoofReadRow) \
+  X(clock, ClockRow)
 
 }  // namespace sweetspot

@@ -64,7 +64,8 @@ export type OpName =
   | 'adamw'
   | 'kmeans_assign'
   | 'roof_fma'
-  | 'roof_read';
+  | 'roof_read'
+  | 'clock';
 
 /** Operand, dim and scalar names of every op, for typed rows. */
 export interface OpRows {
@@ -105,6 +106,7 @@ export interface OpRows {
   kmeans_assign: { required: 'x' | 'centroids' | 'ids' | 'distance'; optional: never; dims: 'rows' | 'cols' | 'clusters'; scalars: never };
   roof_fma: { required: 'y'; optional: never; dims: 'iterations'; scalars: never };
   roof_read: { required: 'x' | 'y'; optional: never; dims: 'n'; scalars: never };
+  clock: { required: 'y'; optional: never; dims: never; scalars: never };
 }
 
 export const OPS: { readonly [K in OpName]: OpSpec } = {
@@ -728,5 +730,19 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
     words: 6,
     extents: ([n = 0]) => [(n), (1)],
     shapes: ([n = 0]) => [[n], [1]],
+  },
+  clock: {
+    code: 124,
+    name: 'clock',
+    doc: "y = nanoseconds of a clock that never goes back, as one unsigned 64-bit number, when the row runs: rows put between the others of a Program time them in place",
+    tolerance: 'diagnostic',
+    operands: [
+      { name: 'y', dtype: 'raw', role: 'out', optional: false, shape: '8', inplace: [] },
+    ],
+    dims: [],
+    scalars: [],
+    words: 3,
+    extents: () => [(8)],
+    shapes: () => [[8]],
   },
 };

@@ -52,7 +52,18 @@ __global__ void __launch_bounds__(kThreads) finish_kernel(Fault fault, const flo
   if (threadIdx.x == 0) y[0] = own;
 }
 
+__global__ void clock_kernel(Fault fault, uint64_t* y) {
+  if (fault.failed()) return;
+  uint64_t now;
+  asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+  *y = now;
+}
+
 }  // namespace
+
+void clock(Launch& l, const ClockRow& row) {
+  launch(l, clock_kernel, 1, 1, 0, l.fault(), reinterpret_cast<uint64_t*>(l.raw(row.y)));
+}
 
 void roof_fma(Launch& l, const RoofFmaRow& row) {
   launch(l, fma_kernel, static_cast<uint32_t>(l.sms) * 8, kThreads, 0, l.fault(), l.f32(row.y), row.iterations, 0.5f);
