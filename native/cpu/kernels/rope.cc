@@ -71,6 +71,7 @@ void rope(Context& ctx, const RopeRow& row) {
       for (size_t r = 0; r < some; r++) {
         const float* from = x + (begin + r) * width;
         float* to = y + (begin + r) * width;
+        for (size_t i = 0; i < width; i += 16) __builtin_prefetch(from + 4 * width + i);
         for (size_t h = 0; h < rotated; h++) {
           rotate(from + h * dim, to + h * dim, cosine + r * half, sine + r * half, half);
           if (dim % 2 == 1) to[h * dim + dim - 1] = from[h * dim + dim - 1];
