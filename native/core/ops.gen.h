@@ -179,7 +179,7 @@ struct BincountRow {
     return {{w[1], w[2]}, {w[3], w[4]}, w[5], w[6]};
   }
 };
-// c[b] = alpha * op(a[b]) op(b[b]) (+ bias along n) (+ add); op transposes when its flag is 1; row-major, leading dimensions and batch strides in elements; add has the layout of c
+// c[b] = alpha * op(a[b]) op(b[b]) (+ bias along n) (+ add); op transposes when its flag is 1; row-major, leading dimensions and batch strides in elements; add has the layout of c; precision 1 rounds both factors to bf16 (to nearest even; numbers below 2^-126 may become 0), sums stay f32
 struct GemmRow {
   Ref a;
   Ref b;
@@ -198,12 +198,13 @@ struct GemmRow {
   uint32_t strideA;
   uint32_t strideB;
   uint32_t strideC;
+  uint32_t precision;
   float alpha;
   static GemmRow decode(const uint32_t* w) {
-    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12], w[13], w[14], w[15], w[16], w[17], w[18], w[19], w[20], w[21], w[22], bits_to_float(w[23])};
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12], w[13], w[14], w[15], w[16], w[17], w[18], w[19], w[20], w[21], w[22], w[23], bits_to_float(w[24])};
   }
 };
-// rows offsets[g]..offsets[g+1] of c = the same rows of a times op(b[g]) (+ add); b[g] is (k, n), or (n, k) when transB is 1; offsets are ascending, from 0 to rows
+// rows offsets[g]..offsets[g+1] of c = the same rows of a times op(b[g]) (+ add); b[g] is (k, n), or (n, k) when transB is 1; offsets are ascending, from 0 to rows; precision as in gemm
 struct GroupedGemmRow {
   Ref a;
   Ref b;
@@ -215,11 +216,12 @@ struct GroupedGemmRow {
   uint32_t n;
   uint32_t k;
   uint32_t transB;
+  uint32_t precision;
   static GroupedGemmRow decode(const uint32_t* w) {
-    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12], w[13], w[14], w[15]};
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12], w[13], w[14], w[15], w[16]};
   }
 };
-// dw[g] (m, n) = transpose of the rows of a (rows, m) of group g, times the same rows of b (rows, n); a group without rows gives zeros
+// dw[g] (m, n) = transpose of the rows of a (rows, m) of group g, times the same rows of b (rows, n); a group without rows gives zeros; precision as in gemm
 struct GroupedGemmDwRow {
   Ref a;
   Ref b;
@@ -229,8 +231,9 @@ struct GroupedGemmDwRow {
   uint32_t rows;
   uint32_t m;
   uint32_t n;
+  uint32_t precision;
   static GroupedGemmDwRow decode(const uint32_t* w) {
-    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, w[9], w[10], w[11], w[12]};
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, w[9], w[10], w[11], w[12], w[13]};
   }
 };
 // y (rows, n) = sparse (rows, cols) in compressed rows times b (cols, n)
@@ -726,7 +729,7 @@ inline constexpr OperandSpec gemm_operands[] = {
     {"add", Dtype::f32, Role::in, true},
     {"c", Dtype::f32, Role::out, false},
 };
-inline constexpr const char* gemm_dims[] = {"batch", "m", "n", "k", "transA", "transB", "lda", "ldb", "ldc", "strideA", "strideB", "strideC"};
+inline constexpr const char* gemm_dims[] = {"batch", "m", "n", "k", "transA", "transB", "lda", "ldb", "ldc", "strideA", "strideB", "strideC", "precision"};
 inline int64_t gemm_extent(const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t batch = w[11];
   [[maybe_unused]] const int64_t m = w[12];
@@ -740,6 +743,7 @@ inline int64_t gemm_extent(const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t strideA = w[20];
   [[maybe_unused]] const int64_t strideB = w[21];
   [[maybe_unused]] const int64_t strideC = w[22];
+  [[maybe_unused]] const int64_t precision = w[23];
   switch (index) {
     case 0: return m * k == 0 ? 0 : (batch - 1) * strideA + (transA ? (k - 1) * lda + m : (m - 1) * lda + k);
     case 1: return k * n == 0 ? 0 : (batch - 1) * strideB + (transB ? (n - 1) * ldb + k : (k - 1) * ldb + n);
@@ -757,13 +761,14 @@ inline constexpr OperandSpec grouped_gemm_operands[] = {
     {"add", Dtype::f32, Role::in, true},
     {"c", Dtype::f32, Role::out, false},
 };
-inline constexpr const char* grouped_gemm_dims[] = {"groups", "rows", "n", "k", "transB"};
+inline constexpr const char* grouped_gemm_dims[] = {"groups", "rows", "n", "k", "transB", "precision"};
 inline int64_t grouped_gemm_extent(const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t groups = w[11];
   [[maybe_unused]] const int64_t rows = w[12];
   [[maybe_unused]] const int64_t n = w[13];
   [[maybe_unused]] const int64_t k = w[14];
   [[maybe_unused]] const int64_t transB = w[15];
+  [[maybe_unused]] const int64_t precision = w[16];
   switch (index) {
     case 0: return (rows) * (k);
     case 1: return (groups) * (k) * (n);
@@ -780,12 +785,13 @@ inline constexpr OperandSpec grouped_gemm_dw_operands[] = {
     {"offsets", Dtype::i32, Role::in, false},
     {"dw", Dtype::f32, Role::out, false},
 };
-inline constexpr const char* grouped_gemm_dw_dims[] = {"groups", "rows", "m", "n"};
+inline constexpr const char* grouped_gemm_dw_dims[] = {"groups", "rows", "m", "n", "precision"};
 inline int64_t grouped_gemm_dw_extent(const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t groups = w[9];
   [[maybe_unused]] const int64_t rows = w[10];
   [[maybe_unused]] const int64_t m = w[11];
   [[maybe_unused]] const int64_t n = w[12];
+  [[maybe_unused]] const int64_t precision = w[13];
   switch (index) {
     case 0: return (rows) * (m);
     case 1: return (rows) * (n);
@@ -1320,9 +1326,9 @@ inline constexpr OpSpec op_specs[] = {
     {7, "sum_squares", 2, 1, 0, sum_squares_operands, sum_squares_dims, sum_squares_extent},
     {8, "argmax", 2, 2, 0, argmax_operands, argmax_dims, argmax_extent},
     {9, "bincount", 2, 2, 0, bincount_operands, bincount_dims, bincount_extent},
-    {16, "gemm", 5, 12, 1, gemm_operands, gemm_dims, gemm_extent},
-    {17, "grouped_gemm", 5, 5, 0, grouped_gemm_operands, grouped_gemm_dims, grouped_gemm_extent},
-    {18, "grouped_gemm_dw", 4, 4, 0, grouped_gemm_dw_operands, grouped_gemm_dw_dims, grouped_gemm_dw_extent},
+    {16, "gemm", 5, 13, 1, gemm_operands, gemm_dims, gemm_extent},
+    {17, "grouped_gemm", 5, 6, 0, grouped_gemm_operands, grouped_gemm_dims, grouped_gemm_extent},
+    {18, "grouped_gemm_dw", 4, 5, 0, grouped_gemm_dw_operands, grouped_gemm_dw_dims, grouped_gemm_dw_extent},
     {19, "csr_gemm", 5, 4, 0, csr_gemm_operands, csr_gemm_dims, csr_gemm_extent},
     {32, "embedding", 3, 3, 0, embedding_operands, embedding_dims, embedding_extent},
     {33, "embedding_backward", 4, 3, 0, embedding_backward_operands, embedding_backward_dims, embedding_backward_extent},

@@ -22,9 +22,9 @@ const given = (values: Numbers) => () => values;
 
 function grouped(label: string, offsets: Numbers, says: RegExp): Mistake[] {
   const inputs = { offsets: given(offsets) };
-  const dims = { groups: 3, rows: 9, n: 5, k: 4, transB: 0 };
+  const dims = { groups: 3, rows: 9, n: 5, k: 4, transB: 0, precision: 0 };
   const [item] = defineCases({ op: 'grouped_gemm', flops: () => 0, length: () => 1, list: [{ dims, inputs, label }] });
-  const gradient = { groups: 3, rows: 9, m: 5, n: 4 };
+  const gradient = { groups: 3, rows: 9, m: 5, n: 4, precision: 0 };
   const [back] = defineCases({
     op: 'grouped_gemm_dw',
     flops: () => 0,

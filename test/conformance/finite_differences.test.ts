@@ -48,14 +48,19 @@ for (const transB of [0, 1]) {
     const [groups, rows, n, k] = [3, 7, 4, 5];
     const offsets = [0, 2, 2, 7];
     const [a, b, dc] = [random('a', rows * k), random('b', groups * k * n), random('dc', rows * n)];
-    const dims = { groups, rows, n, k, transB };
+    const dims = { groups, rows, n, k, transB, precision: 0 };
     const [left, right] = transB ? [dc, a] : [a, dc];
     agree(t, { a, b }, (x) => inner(apply('grouped_gemm', { a: x['a'], b: x['b'], offsets }, dims, {}).c, dc), {
-      a: apply('grouped_gemm', { a: dc, b, offsets }, { groups, rows, n: k, k: n, transB: 1 - transB }, {}).c,
+      a: apply(
+        'grouped_gemm',
+        { a: dc, b, offsets },
+        { groups, rows, n: k, k: n, transB: 1 - transB, precision: 0 },
+        {},
+      ).c,
       b: apply(
         'grouped_gemm_dw',
         { a: left, b: right, offsets },
-        { groups, rows, m: transB ? n : k, n: transB ? k : n },
+        { groups, rows, m: transB ? n : k, n: transB ? k : n, precision: 0 },
         {},
       ).dw,
     });

@@ -78,9 +78,9 @@ export interface OpRows {
   sum_squares: { required: 'x' | 'y'; optional: never; dims: 'n'; scalars: never };
   argmax: { required: 'x' | 'y'; optional: never; dims: 'rows' | 'cols'; scalars: never };
   bincount: { required: 'ids' | 'y'; optional: never; dims: 'n' | 'vocab'; scalars: never };
-  gemm: { required: 'a' | 'b' | 'c'; optional: 'bias' | 'add'; dims: 'batch' | 'm' | 'n' | 'k' | 'transA' | 'transB' | 'lda' | 'ldb' | 'ldc' | 'strideA' | 'strideB' | 'strideC'; scalars: 'alpha' };
-  grouped_gemm: { required: 'a' | 'b' | 'offsets' | 'c'; optional: 'add'; dims: 'groups' | 'rows' | 'n' | 'k' | 'transB'; scalars: never };
-  grouped_gemm_dw: { required: 'a' | 'b' | 'offsets' | 'dw'; optional: never; dims: 'groups' | 'rows' | 'm' | 'n'; scalars: never };
+  gemm: { required: 'a' | 'b' | 'c'; optional: 'bias' | 'add'; dims: 'batch' | 'm' | 'n' | 'k' | 'transA' | 'transB' | 'lda' | 'ldb' | 'ldc' | 'strideA' | 'strideB' | 'strideC' | 'precision'; scalars: 'alpha' };
+  grouped_gemm: { required: 'a' | 'b' | 'offsets' | 'c'; optional: 'add'; dims: 'groups' | 'rows' | 'n' | 'k' | 'transB' | 'precision'; scalars: never };
+  grouped_gemm_dw: { required: 'a' | 'b' | 'offsets' | 'dw'; optional: never; dims: 'groups' | 'rows' | 'm' | 'n' | 'precision'; scalars: never };
   csr_gemm: { required: 'indptr' | 'indices' | 'values' | 'b' | 'y'; optional: never; dims: 'rows' | 'cols' | 'nnz' | 'n'; scalars: never };
   embedding: { required: 'table' | 'ids' | 'y'; optional: never; dims: 'rows' | 'cols' | 'vocab'; scalars: never };
   embedding_backward: { required: 'dy' | 'ids' | 'dtable'; optional: 'add'; dims: 'rows' | 'cols' | 'vocab'; scalars: never };
@@ -252,7 +252,7 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
   gemm: {
     code: 16,
     name: 'gemm',
-    doc: "c[b] = alpha * op(a[b]) op(b[b]) (+ bias along n) (+ add); op transposes when its flag is 1; row-major, leading dimensions and batch strides in elements; add has the layout of c",
+    doc: "c[b] = alpha * op(a[b]) op(b[b]) (+ bias along n) (+ add); op transposes when its flag is 1; row-major, leading dimensions and batch strides in elements; add has the layout of c; precision 1 rounds both factors to bf16 (to nearest even; numbers below 2^-126 may become 0), sums stay f32",
     tolerance: 'reduce',
     operands: [
       { name: 'a', dtype: 'f32', role: 'in', optional: false, shape: 'm k', inplace: [] },
@@ -261,16 +261,16 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
       { name: 'add', dtype: 'f32', role: 'in', optional: true, shape: 'm n', inplace: [] },
       { name: 'c', dtype: 'f32', role: 'out', optional: false, shape: 'm n', inplace: ["add"] },
     ],
-    dims: ["batch","m","n","k","transA","transB","lda","ldb","ldc","strideA","strideB","strideC"],
+    dims: ["batch","m","n","k","transA","transB","lda","ldb","ldc","strideA","strideB","strideC","precision"],
     scalars: ["alpha"],
-    words: 24,
+    words: 25,
     extents: ([batch = 0, m = 0, n = 0, k = 0, transA = 0, transB = 0, lda = 0, ldb = 0, ldc = 0, strideA = 0, strideB = 0, strideC = 0]) => [m * k === 0 ? 0 : (batch - 1) * strideA + (transA === 1 ? (k - 1) * lda + m : (m - 1) * lda + k), k * n === 0 ? 0 : (batch - 1) * strideB + (transB === 1 ? (n - 1) * ldb + k : (k - 1) * ldb + n), (n), m * n === 0 ? 0 : (batch - 1) * strideC + (m - 1) * ldc + n, m * n === 0 ? 0 : (batch - 1) * strideC + (m - 1) * ldc + n],
     shapes: ([, m = 0, n = 0, k = 0]) => [[m, k], [k, n], [n], [m, n], [m, n]],
   },
   grouped_gemm: {
     code: 17,
     name: 'grouped_gemm',
-    doc: "rows offsets[g]..offsets[g+1] of c = the same rows of a times op(b[g]) (+ add); b[g] is (k, n), or (n, k) when transB is 1; offsets are ascending, from 0 to rows",
+    doc: "rows offsets[g]..offsets[g+1] of c = the same rows of a times op(b[g]) (+ add); b[g] is (k, n), or (n, k) when transB is 1; offsets are ascending, from 0 to rows; precision as in gemm",
     tolerance: 'reduce',
     operands: [
       { name: 'a', dtype: 'f32', role: 'in', optional: false, shape: 'rows k', inplace: [] },
@@ -279,16 +279,16 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
       { name: 'add', dtype: 'f32', role: 'in', optional: true, shape: 'rows n', inplace: [] },
       { name: 'c', dtype: 'f32', role: 'out', optional: false, shape: 'rows n', inplace: ["add"] },
     ],
-    dims: ["groups","rows","n","k","transB"],
+    dims: ["groups","rows","n","k","transB","precision"],
     scalars: [],
-    words: 16,
+    words: 17,
     extents: ([groups = 0, rows = 0, n = 0, k = 0]) => [(rows) * (k), (groups) * (k) * (n), (groups+1), (rows) * (n), (rows) * (n)],
     shapes: ([groups = 0, rows = 0, n = 0, k = 0]) => [[rows, k], [groups, k, n], [groups+1], [rows, n], [rows, n]],
   },
   grouped_gemm_dw: {
     code: 18,
     name: 'grouped_gemm_dw',
-    doc: "dw[g] (m, n) = transpose of the rows of a (rows, m) of group g, times the same rows of b (rows, n); a group without rows gives zeros",
+    doc: "dw[g] (m, n) = transpose of the rows of a (rows, m) of group g, times the same rows of b (rows, n); a group without rows gives zeros; precision as in gemm",
     tolerance: 'reduce',
     operands: [
       { name: 'a', dtype: 'f32', role: 'in', optional: false, shape: 'rows m', inplace: [] },
@@ -296,9 +296,9 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
       { name: 'offsets', dtype: 'i32', role: 'in', optional: false, shape: 'groups+1', inplace: [] },
       { name: 'dw', dtype: 'f32', role: 'out', optional: false, shape: 'groups m n', inplace: [] },
     ],
-    dims: ["groups","rows","m","n"],
+    dims: ["groups","rows","m","n","precision"],
     scalars: [],
-    words: 13,
+    words: 14,
     extents: ([groups = 0, rows = 0, m = 0, n = 0]) => [(rows) * (m), (rows) * (n), (groups+1), (groups) * (m) * (n)],
     shapes: ([groups = 0, rows = 0, m = 0, n = 0]) => [[rows, m], [rows, n], [groups+1], [groups, m, n]],
   },
