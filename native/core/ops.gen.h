@@ -76,8 +76,14 @@ enum class Op : uint32_t {
   clip_scale = 80,
   adamw = 81,
   kmeans_assign = 96,
+  topk_softmax = 104,
+  topk_softmax_backward = 105,
+  route_sort = 106,
+  combine_rows = 107,
+  combine_rows_backward = 108,
   roof_fma = 120,
   roof_read = 121,
+  roof_bf16 = 122,
   clock = 124,
 };
 
@@ -555,7 +561,82 @@ struct KmeansAssignRow {
     return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, w[9], w[10], w[11]};
   }
 };
-// iterations of independent fused multiply-adds on every thread, 132 vectors an iteration: the compute roof; y[0] = flops done / 1e9
+// routing of a mixture layer: ids[r] = the k largest of x[r] + bias (added in float32), largest first, the first of equals; p[r] = softmax(x[r]) at these, divided by their sum when normalize is 1; lse[r] = log of the denominator of that softmax. bias steers the choice alone. NaN counts as minus infinity in the choice and makes p and lse of its row NaN
+struct TopkSoftmaxRow {
+  Ref x;
+  Ref bias;
+  Ref p;
+  Ref ids;
+  Ref lse;
+  uint32_t rows;
+  uint32_t experts;
+  uint32_t k;
+  uint32_t normalize;
+  static TopkSoftmaxRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12], w[13], w[14]};
+  }
+};
+// dx (+ add) of topk_softmax from dp and, when present, dlse; with either normalize 0 or dlse the softmax is rebuilt from x and lse, which must then be present
+struct TopkSoftmaxBackwardRow {
+  Ref dp;
+  Ref dlse;
+  Ref x;
+  Ref p;
+  Ref ids;
+  Ref lse;
+  Ref add;
+  Ref dx;
+  uint32_t rows;
+  uint32_t experts;
+  uint32_t k;
+  uint32_t normalize;
+  static TopkSoftmaxBackwardRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, {w[11], w[12]}, {w[13], w[14]}, {w[15], w[16]}, w[17], w[18], w[19], w[20]};
+  }
+};
+// sorts the rows * k choices by group, in their order within a group: group g owns places offsets[g]..offsets[g+1] (the offsets of grouped_gemm), source[place] = row of the choice there (embedding with these ids gathers the rows), position[r, c] = place of choice c of row r; an id outside the groups fails
+struct RouteSortRow {
+  Ref ids;
+  Ref offsets;
+  Ref source;
+  Ref position;
+  uint32_t rows;
+  uint32_t k;
+  uint32_t groups;
+  static RouteSortRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, w[9], w[10], w[11]};
+  }
+};
+// y[r] = sum_c p[r, c] * x[position[r, c]] (+ add), p absent = ones, which is the gradient of gathering by source; a position outside x fails
+struct CombineRowsRow {
+  Ref x;
+  Ref p;
+  Ref position;
+  Ref add;
+  Ref y;
+  uint32_t rows;
+  uint32_t k;
+  uint32_t cols;
+  static CombineRowsRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12], w[13]};
+  }
+};
+// dx[position[r, c]] = p[r, c] * dy[r] and dp[r, c] = <dy[r], x[position[r, c]]> of combine_rows; positions name every row of x once
+struct CombineRowsBackwardRow {
+  Ref dy;
+  Ref x;
+  Ref p;
+  Ref position;
+  Ref dx;
+  Ref dp;
+  uint32_t rows;
+  uint32_t k;
+  uint32_t cols;
+  static CombineRowsBackwardRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, {w[11], w[12]}, w[13], w[14], w[15]};
+  }
+};
+// iterations of independent float32 multiply-adds on every thread: the compute roof; y[0] = flops done / 1e9
 struct RoofFmaRow {
   Ref y;
   uint32_t iterations;
@@ -570,6 +651,14 @@ struct RoofReadRow {
   uint32_t n;
   static RoofReadRow decode(const uint32_t* w) {
     return {{w[1], w[2]}, {w[3], w[4]}, w[5]};
+  }
+};
+// as roof_fma, in bf16 products with float32 sums; y[0] = 0 where the kernels have no instruction for them
+struct RoofBf16Row {
+  Ref y;
+  uint32_t iterations;
+  static RoofBf16Row decode(const uint32_t* w) {
+    return {{w[1], w[2]}, w[3]};
   }
 };
 // y = nanoseconds of a clock that never goes back, as one unsigned 64-bit number, when the row runs: rows put between the others of a Program time them in place
@@ -1279,6 +1368,124 @@ inline int64_t kmeans_assign_extent(const uint32_t* w, uint32_t index) {
   }
 }
 
+inline constexpr OperandSpec topk_softmax_operands[] = {
+    {"x", Dtype::f32, Role::in, false},
+    {"bias", Dtype::f32, Role::in, true},
+    {"p", Dtype::f32, Role::out, false},
+    {"ids", Dtype::i32, Role::out, false},
+    {"lse", Dtype::f32, Role::out, true},
+};
+inline constexpr const char* topk_softmax_dims[] = {"rows", "experts", "k", "normalize"};
+inline int64_t topk_softmax_extent(const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t rows = w[11];
+  [[maybe_unused]] const int64_t experts = w[12];
+  [[maybe_unused]] const int64_t k = w[13];
+  [[maybe_unused]] const int64_t normalize = w[14];
+  switch (index) {
+    case 0: return (rows) * (experts);
+    case 1: return (experts);
+    case 2: return (rows) * (k);
+    case 3: return (rows) * (k);
+    case 4: return (rows);
+    default: return 0;
+  }
+}
+
+inline constexpr OperandSpec topk_softmax_backward_operands[] = {
+    {"dp", Dtype::f32, Role::in, false},
+    {"dlse", Dtype::f32, Role::in, true},
+    {"x", Dtype::f32, Role::in, false},
+    {"p", Dtype::f32, Role::in, false},
+    {"ids", Dtype::i32, Role::in, false},
+    {"lse", Dtype::f32, Role::in, true},
+    {"add", Dtype::f32, Role::in, true},
+    {"dx", Dtype::f32, Role::out, false},
+};
+inline constexpr const char* topk_softmax_backward_dims[] = {"rows", "experts", "k", "normalize"};
+inline int64_t topk_softmax_backward_extent(const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t rows = w[17];
+  [[maybe_unused]] const int64_t experts = w[18];
+  [[maybe_unused]] const int64_t k = w[19];
+  [[maybe_unused]] const int64_t normalize = w[20];
+  switch (index) {
+    case 0: return (rows) * (k);
+    case 1: return (rows);
+    case 2: return (rows) * (experts);
+    case 3: return (rows) * (k);
+    case 4: return (rows) * (k);
+    case 5: return (rows);
+    case 6: return (rows) * (experts);
+    case 7: return (rows) * (experts);
+    default: return 0;
+  }
+}
+
+inline constexpr OperandSpec route_sort_operands[] = {
+    {"ids", Dtype::i32, Role::in, false},
+    {"offsets", Dtype::i32, Role::out, false},
+    {"source", Dtype::i32, Role::out, false},
+    {"position", Dtype::i32, Role::out, false},
+};
+inline constexpr const char* route_sort_dims[] = {"rows", "k", "groups"};
+inline int64_t route_sort_extent(const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t rows = w[9];
+  [[maybe_unused]] const int64_t k = w[10];
+  [[maybe_unused]] const int64_t groups = w[11];
+  switch (index) {
+    case 0: return (rows) * (k);
+    case 1: return (groups+1);
+    case 2: return (rows*k);
+    case 3: return (rows) * (k);
+    default: return 0;
+  }
+}
+
+inline constexpr OperandSpec combine_rows_operands[] = {
+    {"x", Dtype::f32, Role::in, false},
+    {"p", Dtype::f32, Role::in, true},
+    {"position", Dtype::i32, Role::in, false},
+    {"add", Dtype::f32, Role::in, true},
+    {"y", Dtype::f32, Role::out, false},
+};
+inline constexpr const char* combine_rows_dims[] = {"rows", "k", "cols"};
+inline int64_t combine_rows_extent(const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t rows = w[11];
+  [[maybe_unused]] const int64_t k = w[12];
+  [[maybe_unused]] const int64_t cols = w[13];
+  switch (index) {
+    case 0: return (rows*k) * (cols);
+    case 1: return (rows) * (k);
+    case 2: return (rows) * (k);
+    case 3: return (rows) * (cols);
+    case 4: return (rows) * (cols);
+    default: return 0;
+  }
+}
+
+inline constexpr OperandSpec combine_rows_backward_operands[] = {
+    {"dy", Dtype::f32, Role::in, false},
+    {"x", Dtype::f32, Role::in, false},
+    {"p", Dtype::f32, Role::in, false},
+    {"position", Dtype::i32, Role::in, false},
+    {"dx", Dtype::f32, Role::out, false},
+    {"dp", Dtype::f32, Role::out, false},
+};
+inline constexpr const char* combine_rows_backward_dims[] = {"rows", "k", "cols"};
+inline int64_t combine_rows_backward_extent(const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t rows = w[13];
+  [[maybe_unused]] const int64_t k = w[14];
+  [[maybe_unused]] const int64_t cols = w[15];
+  switch (index) {
+    case 0: return (rows) * (cols);
+    case 1: return (rows*k) * (cols);
+    case 2: return (rows) * (k);
+    case 3: return (rows) * (k);
+    case 4: return (rows*k) * (cols);
+    case 5: return (rows) * (k);
+    default: return 0;
+  }
+}
+
 inline constexpr OperandSpec roof_fma_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
@@ -1301,6 +1508,18 @@ inline int64_t roof_read_extent(const uint32_t* w, uint32_t index) {
   switch (index) {
     case 0: return (n);
     case 1: return (1);
+    default: return 0;
+  }
+}
+
+inline constexpr OperandSpec roof_bf16_operands[] = {
+    {"y", Dtype::f32, Role::out, false},
+};
+inline constexpr const char* roof_bf16_dims[] = {"iterations"};
+inline int64_t roof_bf16_extent(const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t iterations = w[3];
+  switch (index) {
+    case 0: return (1);
     default: return 0;
   }
 }
@@ -1352,8 +1571,14 @@ inline constexpr OpSpec op_specs[] = {
     {80, "clip_scale", 3, 1, 1, clip_scale_operands, clip_scale_dims, clip_scale_extent},
     {81, "adamw", 6, 1, 2, adamw_operands, adamw_dims, adamw_extent},
     {96, "kmeans_assign", 4, 3, 0, kmeans_assign_operands, kmeans_assign_dims, kmeans_assign_extent},
+    {104, "topk_softmax", 5, 4, 0, topk_softmax_operands, topk_softmax_dims, topk_softmax_extent},
+    {105, "topk_softmax_backward", 8, 4, 0, topk_softmax_backward_operands, topk_softmax_backward_dims, topk_softmax_backward_extent},
+    {106, "route_sort", 4, 3, 0, route_sort_operands, route_sort_dims, route_sort_extent},
+    {107, "combine_rows", 5, 3, 0, combine_rows_operands, combine_rows_dims, combine_rows_extent},
+    {108, "combine_rows_backward", 6, 3, 0, combine_rows_backward_operands, combine_rows_backward_dims, combine_rows_backward_extent},
     {120, "roof_fma", 1, 1, 0, roof_fma_operands, roof_fma_dims, roof_fma_extent},
     {121, "roof_read", 2, 1, 0, roof_read_operands, roof_read_dims, roof_read_extent},
+    {122, "roof_bf16", 1, 1, 0, roof_bf16_operands, roof_bf16_dims, roof_bf16_extent},
     {124, "clock", 1, 0, 0, clock_operands, clock_dims, clock_extent},
 };
 
@@ -1394,8 +1619,14 @@ inline constexpr OpSpec op_specs[] = {
   X(clip_scale, ClipScaleRow) \
   X(adamw, AdamwRow) \
   X(kmeans_assign, KmeansAssignRow) \
+  X(topk_softmax, TopkSoftmaxRow) \
+  X(topk_softmax_backward, TopkSoftmaxBackwardRow) \
+  X(route_sort, RouteSortRow) \
+  X(combine_rows, CombineRowsRow) \
+  X(combine_rows_backward, CombineRowsBackwardRow) \
   X(roof_fma, RoofFmaRow) \
   X(roof_read, RoofReadRow) \
+  X(roof_bf16, RoofBf16Row) \
   X(clock, ClockRow)
 
 }  // namespace sweetspot
