@@ -1,6 +1,7 @@
 """Single ops in PyTorch and scikit-learn: python3 bench/peers/torch_ops.py '{"threads":2}', then one request a line:
 
-    {"task":"bank","slices":23,"groups":1,"size":4194304,"samples":5}           weights of G groups and both gradients
+    {"task":"bank","slices":23,"groups":1,"size":4194304,"samples":5}           weights of G groups and both gradients;
+                                          "forward":1 the weights alone, "update":1 and AdamW on the slices
     {"task":"route","rows":8192,"experts":64,"k":2,"samples":5}                 softmax and top k
     {"task":"kmeans","rows":100000,"cols":384,"clusters":1024,"samples":3}      scikit-learn: nearest centroid
     {"task":"gemm","m":2048,"n":1024,"k":256,"transA":0,"transB":1,"bf16":0,"calls":4,"samples":5}
@@ -27,11 +28,17 @@ def bank(r):
         t.grad = c.grad = shared.grad = None
         torch.addmm(shared, c, t).backward(dw)
 
+    optimizer = torch.optim.AdamW([t], lr=1e-6, fused=True)
+
+    def update():
+        run()
+        optimizer.step()
+
     def generate():
         with torch.no_grad():
             torch.addmm(shared, c, t)
 
-    return generate if r.get("forward") else run
+    return generate if r.get("forward") else update if r.get("update") else run
 
 
 def route(r):
@@ -48,7 +55,7 @@ def kmeans(r):
     x = random.standard_normal((r["rows"], r["cols"]), dtype=numpy.float32)
     centroids = random.standard_normal((r["clusters"], r["cols"]), dtype=numpy.float32)
     model = KMeans(r["clusters"], init=centroids, n_init=1, max_iter=1)
-    model.fit(x[: r["clusters"]])  # the cheapest way to a fitted model
+    model.fit(centroids)  # the cheapest way to a fitted model
     model.cluster_centers_ = centroids
 
     def run():
