@@ -84,7 +84,7 @@ async function run(context: Context, name: string, shape: Shape, text: string, d
     if (bf16 === 1 && !peer.bf16) continue;
     const process = await context.peers.gemm(peer);
     if (process === undefined) continue;
-    const request = { m, n, k, transA, transB, bf16, calls, samples: 3 };
+    const request = { m, n, k, transA, transB, bf16, calls, samples: 5 };
     const backend = context.peers.found[peer.name]!;
     entrants.push({ ...process.contender(peer.name, request), peer: peer.name, backend });
   }

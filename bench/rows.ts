@@ -8,7 +8,7 @@ import type { Contender } from './measure.js';
 
 /** A sample of at least this many seconds: the clock and the fence are then under 1% of it. */
 const SAMPLE = 4e-3;
-const TURN_SAMPLES = 3;
+const TURN_SAMPLES = 5;
 
 export interface RowSpec {
   readonly op: OpName;
