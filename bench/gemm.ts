@@ -1,115 +1,96 @@
-// Matrix products against this machine's own fp32 roof, side by side: the roof is measured before and after, the cases by benny.
-//   npm run bench                     all shapes
-//   npm run bench -- --json out.json  the same as data
-import { writeFileSync } from 'node:fs';
-import { cpus } from 'node:os';
-import { parseArgs } from 'node:util';
-import b from 'benny';
-import { type Backend, openBackend } from '../ts/backend/index.js';
-import { encodeRow } from '../ts/backend/rows.js';
-import { emitGemm, type GemmShape } from '../ts/ops/matmul.js';
-import { Program } from '../ts/program/program.js';
-import { Prng } from '../ts/tensor/prng.js';
-import { bufferTensor } from '../ts/tensor/tensor.js';
+// Matrix products on the shapes of training, side by side with OpenBLAS, oneDNN and BLIS. Weights are stored (out, in): the
+// forward pass of a layer is N T, its input gradient N N, its weight gradient T N.
+import { OPS } from '../ts/backend/ops.gen.js';
+import { type BenchCase, type Context, compete, type Entrant, ours, rate } from './context.js';
+import { GEMM_PEERS } from './peers.js';
+import type { Result } from './result.js';
+import { type RowSpec, TimedRows } from './rows.js';
 
-const { values: flags } = parseArgs({
-  options: { json: { type: 'string' }, threads: { type: 'string' }, isa: { type: 'string' } },
-});
-
-interface Shape extends GemmShape {
-  readonly name: string;
+type Transposes = 'NN' | 'NT' | 'TN';
+interface Shape {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly transposes: Transposes;
+  readonly quick?: boolean;
 }
 
-/** The shapes of the promise (60% of the roof), then those of small training steps: forward, input and weight gradients. */
-const SHAPES: readonly Shape[] = [
-  { name: '1024^3 NN', m: 1024, n: 1024, k: 1024 },
-  { name: '2048x1024x256 NN', m: 2048, n: 1024, k: 256 },
-  { name: '2048x256x1024 NT', m: 2048, n: 256, k: 1024, transB: true },
-  { name: '256x1024x2048 TN', m: 256, n: 1024, k: 2048, transA: true },
-  { name: '4096x192x64 NT', m: 4096, n: 192, k: 64, transB: true },
-  { name: '4096x64x192 NN', m: 4096, n: 64, k: 192 },
-  { name: '192x64x4096 TN', m: 192, n: 64, k: 4096, transA: true },
-  { name: '4096x2048x64 NT', m: 4096, n: 2048, k: 64, transB: true },
+/** The three products of a layer from `inputs` to `outputs` over `rows` tokens. */
+const layer = (rows: number, inputs: number, outputs: number, quick = false): Shape[] => [
+  { m: rows, n: outputs, k: inputs, transposes: 'NT', quick },
+  { m: rows, n: inputs, k: outputs, transposes: 'NN', quick },
+  { m: outputs, n: inputs, k: rows, transposes: 'TN', quick },
+];
+const square = (n: number, quick = false): Shape => ({ m: n, n, k: n, transposes: 'NN', quick });
+const skinny = (m: number, quick = false): Shape[] => [
+  { m, n: 4096, k: 4096, transposes: 'NT', quick },
+  { m, n: 4096, k: 4096, transposes: 'NN', quick },
 ];
 
-const backend = openBackend({
-  isa: flags.isa,
-  threads: flags.threads === undefined ? undefined : Number(flags.threads),
-});
+export const SHAPES: Readonly<Record<string, readonly Shape[]>> = {
+  'gemm square': [square(256), square(512), square(1024, true), square(2048)],
+  'gemm training': [
+    ...layer(2048, 256, 1024, true),
+    ...layer(2048, 1024, 256),
+    ...layer(2048, 512, 2048),
+    ...layer(2048, 1024, 4096),
+    ...layer(2048, 512, 32000),
+  ],
+  'gemm small': [
+    ...layer(4096, 64, 192, true),
+    ...layer(4096, 64, 352),
+    ...layer(1024, 64, 2048),
+    ...layer(4096, 128, 384),
+    ...layer(4096, 128, 704),
+    ...layer(4096, 256, 1376),
+  ],
+  'gemm skinny': [...skinny(1, true), ...skinny(4), ...skinny(16)],
+};
 
-/** GFLOP/s of independent fused multiply-adds on all threads. */
-async function roof(device: Backend): Promise<number> {
-  const buffer = device.alloc(64);
-  const program = device.compile({
-    words: encodeRow('roof_fma', { y: { buffer, offset: 0 } }, { iterations: 200_000 }, {}),
-  });
-  let best = 0;
-  for (let i = 0; i < 9; i++) {
-    const begin = performance.now();
-    device.run(program);
-    await device.fence();
-    const seconds = (performance.now() - begin) / 1000;
-    const bytes = await device.read(buffer, 0, 4);
-    best = Math.max(best, new Float32Array(bytes.buffer, bytes.byteOffset, 1)[0]! / seconds);
-  }
-  device.release(program);
-  device.free(buffer);
-  return best;
-}
+/** 1 is bf16 factors with float32 sums, where the op has the dim. */
+const PRECISIONS: readonly string[] = OPS.gemm.dims.some((dim) => (dim as string) === 'precision')
+  ? ['fp32', 'bf16']
+  : ['fp32'];
 
-const random = new Prng(1);
-const REPEATS = 8;
-const cases = SHAPES.map((shape) => {
-  const tensor = (name: string, rows: number, cols: number) => {
-    const buffer = backend.alloc(rows * cols * 4);
-    const values = Float32Array.from({ length: rows * cols }, () => random.normal());
-    backend.write(buffer, 0, new Uint8Array(values.buffer));
-    return bufferTensor(name, [rows, cols], 'f32', { buffer, offset: 0 });
-  };
-  const { name, m, n, k } = shape;
-  const [a, b, c] = [tensor('a', m, k), tensor('b', k, n), tensor('c', m, n)];
-  const program = Program.record(backend, name, () => {
-    for (let i = 0; i < REPEATS; i++) emitGemm({ a, b, c }, shape);
-  });
-  return { name, flops: 2 * m * n * k * REPEATS, program };
-});
-
-const before = await roof(backend);
-const summary = await b.suite(
-  `fp32 GEMM, ${backend.capabilities.isa}, ${backend.capabilities.threads} threads`,
-  ...cases.map(({ name, program }) =>
-    b.add(
-      name,
-      async () => {
-        program.run();
-        await backend.fence();
-      },
-      { minSamples: 15, maxTime: 1.5 },
-    ),
+export const gemmCases: readonly BenchCase[] = PRECISIONS.flatMap((dtype) =>
+  Object.entries(SHAPES).flatMap(([group, shapes]) =>
+    shapes.map((shape): BenchCase => {
+      const text = `${shape.m}x${shape.n}x${shape.k} ${shape.transposes}`;
+      const name = `${group} ${text} ${dtype}`;
+      return {
+        group: 'gemm',
+        name,
+        quick: shape.quick ?? false,
+        run: (context) => run(context, name, shape, text, dtype),
+      };
+    }),
   ),
 );
-const after = await roof(backend);
-const peak = Math.max(before, after);
-const results = summary.results.map((result, i) => {
-  const value = cases[i]!.flops / result.details.median / 1e9;
-  return {
-    name: result.name,
+
+async function run(context: Context, name: string, shape: Shape, text: string, dtype: string): Promise<Result[]> {
+  const { m, n, k, transposes } = shape;
+  const [transA, transB] = [transposes[0] === 'T' ? 1 : 0, transposes[1] === 'T' ? 1 : 0];
+  const bf16 = dtype === 'bf16' ? 1 : 0;
+  const spec: RowSpec = {
     op: 'gemm',
-    dtype: 'f32',
-    value,
-    unit: 'GFLOP/s',
-    shareOfRoof: value / peak,
-    spread: result.margin,
+    dims: { batch: 1, m, n, k, transA, transB, lda: transA ? m : k, ldb: transB ? k : n, ldc: n, precision: bf16 },
+    scalars: { alpha: 1 },
   };
-});
-console.log(`\nroof ${before.toFixed(0)} before, ${after.toFixed(0)} after (GFLOP/s)`);
-for (const { name, value, shareOfRoof } of results) {
-  console.log(
-    `${name.padEnd(18)} ${value.toFixed(0).padStart(5)} GFLOP/s  ${(100 * shareOfRoof).toFixed(0).padStart(3)}% of the roof`,
-  );
+  const [flops, bytes] = [2 * m * n * k, 4 * (m * k + k * n + m * n)];
+  const mine = new TimedRows(context.backend, [spec]);
+  const entrants: Entrant[] = [ours(context, mine.contender)];
+  const calls = Math.max(1, Math.min(500, Math.ceil(1.5e9 / flops)));
+  for (const peer of GEMM_PEERS) {
+    if (bf16 === 1 && !peer.bf16) continue;
+    const process = await context.peers.gemm(peer);
+    if (process === undefined) continue;
+    const request = { m, n, k, transA, transB, bf16, calls, samples: 5 };
+    const backend = context.peers.found[peer.name]!;
+    entrants.push({ ...process.contender(peer.name, request), peer: peer.name, backend });
+  }
+  try {
+    return await compete(context, { name, op: 'gemm', shape: text, dtype, ...rate(flops, bytes, dtype) }, entrants);
+  } finally {
+    mine.free();
+  }
 }
-if (flags.json !== undefined) {
-  const machine = { cpu: cpus()[0]?.model, cores: cpus().length, node: process.version, ...backend.capabilities };
-  writeFileSync(flags.json, `${JSON.stringify({ machine, roof: { fp32: peak }, results }, null, 2)}\n`);
-}
-await backend.close();
