@@ -121,7 +121,7 @@ async function main(): Promise<void> {
   const config = transformerConfig({ vocabSize: V, hiddenSize: C, layers, heads, contextLength: T });
   const parameters = new ParameterSet(backend, transformerParameters(config), { trainable: true });
   parameters.initialize(1);
-  const step = new TrainStep(backend, { config, parameters }, { batch: B, time: T }, ADAMW);
+  const step = new TrainStep(backend, { config, parameters }, { batch: B, time: T, precision: flags.precision === 'bf16' ? 'bf16' : 'fp32' }, ADAMW);
   const random = new Prng(1);
   const batch = () => ({
     tokens: Int32Array.from({ length: B * T }, () => random.int(V)),

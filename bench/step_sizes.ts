@@ -23,14 +23,12 @@ export interface StepArguments {
   readonly compile?: number;
 }
 
-/**
- * Precisions a TrainStep can be recorded in. It has no such setting yet: when it does, 'bf16' goes here under the same
- * condition, and `precisionOptions` passes it on.
- */
-export const STEP_PRECISIONS: readonly Precision[] = ['fp32'];
+/** Precisions a TrainStep is timed in. */
+export const STEP_PRECISIONS: readonly Precision[] = ['fp32', 'bf16'];
 
-export const precisionOptions = ({ dtype }: StepArguments): object =>
-  STEP_PRECISIONS.length > 1 ? { precision: dtype } : {};
+export const precisionOptions = ({ dtype }: StepArguments) => ({
+  precision: dtype === 'bf16' ? ('bf16' as const) : ('fp32' as const),
+});
 
 /** Whether products can be asked for in bf16 at all: says why a step cannot. */
 export const productsInBf16 = OPS.gemm.dims.some((dim) => (dim as string) === 'precision');

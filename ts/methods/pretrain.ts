@@ -10,6 +10,7 @@ import { type BankConfig, bankConfig, type TransformerConfig, transformerConfig 
 import { denseParameterCount } from '../models/cost.js';
 import { ADAMW, type AdamWSettings } from '../optim/adamw.js';
 import type { Schedule } from '../optim/schedule.js';
+import { choosePrecision, type Precision } from '../train/precision.js';
 import type { OnProgress } from '../train/progress.js';
 import { domainHistogram, type MethodResult, type PretrainContext } from './context.js';
 import { pretrainImportance } from './importance.js';
@@ -46,6 +47,8 @@ export interface PretrainOptions {
   /** Peak learning rate. Default 0.008 at width 64, falling as the square root of the width. */
   readonly learningRate?: number | undefined;
   readonly adamw?: Partial<AdamWSettings> | undefined;
+  /** Of the matrix products of training. Default bf16 where the processor has instructions for it, else fp32. */
+  readonly precision?: Precision | undefined;
   readonly seed?: number | undefined;
   readonly onProgress?: OnProgress | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -118,6 +121,7 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
     batch,
     adamw: { ...ADAMW, ...defined(options.adamw) },
     schedule,
+    precision: choosePrecision(backend, options.precision),
     seed: options.seed ?? 0,
     trunkShare: method === 'mixture' ? (options.trunkShare ?? 0.5) : 0,
     histogram:

@@ -15,6 +15,7 @@ import { FolderLock } from '../io/lock.js';
 import type { BankConfig, TransformerConfig } from '../models/config.js';
 import type { AdamWSettings } from '../optim/adamw.js';
 import type { Schedule } from '../optim/schedule.js';
+import type { Precision } from '../train/precision.js';
 
 export type Method = 'slm' | 'importance' | 'mixture' | 'projected';
 export const METHODS: readonly Method[] = ['slm', 'importance', 'mixture', 'projected'];
@@ -33,6 +34,8 @@ export interface RunConfig {
   readonly batch: number;
   readonly adamw: AdamWSettings;
   readonly schedule: Schedule;
+  /** Of the matrix products of training. */
+  readonly precision: Precision;
   readonly seed: number;
   /** Mixture: share of the tokens that train the common trunk before the experts part. */
   readonly trunkShare: number;
@@ -118,7 +121,7 @@ export class RunFolder implements Disposable {
             fix: 'choose another output folder, or go on with `sweetspot specialize`',
           });
         }
-        requireSame(folder, readJson(file), config);
+        requireSame(folder, withDefaults(readJson(file)), config);
       } else {
         writeFileAtomic(file, `${JSON.stringify(config, null, 2)}\n`);
       }
@@ -151,6 +154,9 @@ export class RunFolder implements Disposable {
     this.#lock.release();
   }
 }
+
+/** Runs of version 0.1 did not write down their precision. */
+const withDefaults = (config: unknown): unknown => ({ precision: 'fp32', ...(config as object) });
 
 /** Throws SWEETSPOT_MISMATCH naming the first field in which the two differ. */
 export function requireSame(folder: string, there: unknown, asked: unknown): void {
@@ -195,7 +201,7 @@ export function openRun(folder: string): FinishedRun {
       expected: 'a folder written by `sweetspot pretrain`',
     });
   }
-  const config = readJson(path.join(folder, 'config.json')) as RunConfig;
+  const config = withDefaults(readJson(path.join(folder, 'config.json'))) as RunConfig;
   if (config.format !== 'sweetspot-run' || config.version !== 1) {
     throw new SweetspotError('SWEETSPOT_CORRUPT', {
       what: `${folder}/config.json is not a sweetspot run of version 1`,

@@ -14,6 +14,7 @@ import { FolderLock } from '../io/lock.js';
 import { trainingFlops } from '../models/cost.js';
 import type { AdamWSettings } from '../optim/adamw.js';
 import { finetune } from '../train/finetune.js';
+import { choosePrecision, type Precision } from '../train/precision.js';
 import type { OnProgress } from '../train/progress.js';
 import { chooseExpert, EXPERT_CHOICES, type ExpertChoice, type Placement, untrained } from './choose.js';
 import { type Method, openRun, readJson, requireSame } from './run.js';
@@ -43,6 +44,8 @@ export interface SpecializeOptions {
   /** Share of the documents held out for early stopping. Default 0.1. */
   readonly heldout?: number | undefined;
   readonly adamw?: Partial<AdamWSettings> | undefined;
+  /** Of the matrix products of training. Default: pretraining's. */
+  readonly precision?: Precision | undefined;
   readonly seed?: number | undefined;
   readonly onProgress?: OnProgress | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -142,6 +145,7 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
     learningRate: peak,
     batch,
     adamw: { ...run.config.adamw, ...defined(options.adamw) },
+    precision: choosePrecision(backend, options.precision ?? run.config.precision),
     seed: options.seed ?? run.config.seed,
   };
   const planFile = path.join(part, 'config.json');
@@ -160,6 +164,7 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
       evaluateEvery: Math.max(1, Math.min(50, Math.ceil(perEpoch / 2), Math.ceil(steps / 10))),
       patience: 5,
       adamw: plan.adamw,
+      precision: plan.precision,
       seed: plan.seed,
     },
     { folder: part, onProgress: options.onProgress, signal: options.signal },

@@ -13,6 +13,7 @@ import { transformerParameters } from '../models/transformer.js';
 import { ParameterSet } from '../nn/parameters.js';
 import type { AdamWSettings } from '../optim/adamw.js';
 import { loadWeights, saveWeights } from './checkpoint.js';
+import type { Precision } from './precision.js';
 import type { OnProgress } from './progress.js';
 import { runStage } from './stage.js';
 
@@ -28,6 +29,8 @@ export interface FinetuneSettings {
   /** Evaluations without improvement before stopping. */
   readonly patience: number;
   readonly adamw: AdamWSettings;
+  /** Of the matrix products of training. Default fp32. */
+  readonly precision?: Precision | undefined;
   readonly seed: number | string;
 }
 
@@ -71,7 +74,7 @@ export async function finetune(
     let best: ReadonlyMap<string, Float32Array> = initial;
     const bestFile = options.folder === undefined ? undefined : path.join(options.folder, 'best.safetensors');
     const windows = cutWindows(train, config.contextLength);
-    const shape = { batch: settings.batch, time: config.contextLength };
+    const shape = { batch: settings.batch, time: config.contextLength, precision: settings.precision };
     const result = await runStage(backend, {
       stage: 'finetune',
       model: { config, parameters },

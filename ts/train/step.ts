@@ -1,6 +1,7 @@
 // One training step as a Program: forward, backward, clipping and optimizer, recorded once for a batch shape. What changes
 // from step to step is written into one input buffer: tokens, targets, learning rate, and for a bank which clusters are
 // present and where their rows begin. Loss and gradient norm come back as one small read.
+import type { Precision } from '../autograd/tape.js';
 import type { Backend, BufferId } from '../backend/backend.js';
 import type { Batch } from '../data/sampler.js';
 import { bankFeedForward, expertVectors } from '../models/bank.js';
@@ -24,6 +25,8 @@ export interface BatchShape {
   readonly batch: number;
   /** Tokens a window T. */
   readonly time: number;
+  /** Of the matrix products. Default fp32. */
+  readonly precision?: Precision | undefined;
 }
 
 export interface StepResult {
@@ -122,6 +125,7 @@ export class TrainStep {
       positions[i] = i % T;
     });
     this.program = Program.record(backend, bank === undefined ? 'train step' : 'bank train step', (t) => {
+      t.precision = shape.precision ?? 'fp32';
       const parts =
         bank === undefined
           ? {}

@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import { SweetspotError } from '../../backend/errors.js';
 import { pretrain as run } from '../../methods/pretrain.js';
 import { METHODS, type Method } from '../../methods/run.js';
+import { PRECISIONS, type Precision } from '../../train/precision.js';
 import { duration, fields, figure, percent, short } from '../format.js';
 import { count, list, real } from '../numbers.js';
 import { given, typed, verb } from '../session.js';
@@ -35,6 +36,7 @@ interface Flags {
   readonly learningRate?: number;
   readonly weightDecay?: number;
   readonly clip?: number;
+  readonly precision?: Precision;
   readonly seed?: number;
 }
 
@@ -122,6 +124,9 @@ export function pretrain(program: Command): void {
       'gradient norm above which gradients are scaled down, 0 for never (default: 1)',
       real('--clip'),
     )
+    .addOption(
+      new Option('--precision <name>', "factors of matrix products in training (default: bf16 where the processor has instructions for it)").choices(PRECISIONS),
+    )
     .option('--seed <n>', 'of everything random (default: 0)', count('--seed', 0));
   verb<Flags>(command, async (session, flags) => {
     requireUsed(flags);
@@ -155,6 +160,7 @@ export function pretrain(program: Command): void {
       batchTokens: flags.batchTokens,
       learningRate: flags.learningRate,
       adamw: given({ weightDecay: flags.weightDecay, clip: flags.clip }),
+      precision: flags.precision,
       seed: flags.seed,
       onProgress: session.progress.update,
       signal: session.signal,

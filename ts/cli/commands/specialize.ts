@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander';
 import { EXPERT_CHOICES, type ExpertChoice } from '../../methods/choose.js';
 import { specialize as run } from '../../methods/specialize.js';
+import { PRECISIONS, type Precision } from '../../train/precision.js';
 import { duration, fields, figure, percent, short } from '../format.js';
 import { count, real } from '../numbers.js';
 import { given, typed, verb } from '../session.js';
@@ -20,6 +21,7 @@ interface Flags {
   readonly heldout?: number;
   readonly weightDecay?: number;
   readonly clip?: number;
+  readonly precision?: Precision;
   readonly seed?: number;
 }
 
@@ -49,6 +51,9 @@ export function specialize(program: Command): void {
       'gradient norm above which gradients are scaled down (default: as in pretraining)',
       real('--clip'),
     )
+    .addOption(
+      new Option('--precision <name>', "factors of matrix products in training (default: pretraining's)").choices(PRECISIONS),
+    )
     .option('--seed <n>', "of everything random (default: pretraining's)", count('--seed', 0));
   verb<Flags>(command, async (session, flags, folder) => {
     const { backend } = session;
@@ -66,6 +71,7 @@ export function specialize(program: Command): void {
       batchTokens: flags.batchTokens,
       heldout: flags.heldout,
       adamw: given({ weightDecay: flags.weightDecay, clip: flags.clip }),
+      precision: flags.precision,
       seed: flags.seed,
       onProgress: session.progress.update,
       signal: session.signal,
