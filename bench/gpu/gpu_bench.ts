@@ -111,6 +111,7 @@ async function products(matmul: (typeof PRECISIONS)[number]): Promise<void> {
       strideA: 0,
       strideB: 0,
       strideC: 0,
+      precision: 0,
     };
     const flops = 2 * m * n * k;
     const rows = Math.max(4, Math.min(64, Math.round(2e12 / flops)));
@@ -132,9 +133,9 @@ async function products(matmul: (typeof PRECISIONS)[number]): Promise<void> {
   const [groups, rows, n, k] = [16, 16384, 1376, 256];
   const offsets = bench.ints(Array.from({ length: groups + 1 }, (_, g) => Math.round((rows * g) / groups)));
   const [a, b, c] = [bench.floats(rows * k), bench.floats(groups * n * k), bench.floats(rows * n)];
-  const grouped = { groups, rows, n, k, transB: 1 };
+  const grouped = { groups, rows, n, k, transB: 1, precision: 0 };
   const forward = await bench.seconds(64, () => row('grouped_gemm', { a, b, offsets, c }, grouped, {}));
-  const back = { groups, rows, m: n, n: k };
+  const back = { groups, rows, m: n, n: k, precision: 0 };
   const backward = await bench.seconds(64, () => row('grouped_gemm_dw', { a: c, b: a, offsets, dw: b }, back, {}));
   for (const [op, seconds] of [
     ['grouped_gemm', forward],

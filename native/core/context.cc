@@ -1,5 +1,7 @@
 #include "core/context.h"
 
+#include <chrono>
+
 #include "core/executor.h"
 #include "core/pool.h"
 
@@ -13,6 +15,11 @@ void* Context::scratch(size_t bytes) {
   void* memory = arena->take(bytes);
   if (memory == nullptr) fail("no memory for %zu bytes of scratch", bytes);
   return memory;
+}
+
+uint64_t Context::now() {
+  const auto since = std::chrono::steady_clock::now().time_since_epoch();
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(since).count());
 }
 
 void Context::fail(const char* format, ...) {

@@ -33,6 +33,9 @@ struct Context {
   // Returns nullptr and fails the row when there is no memory.
   void* scratch(size_t bytes);
 
+  // Nanoseconds of a clock that never goes back.
+  static uint64_t now();
+
   // Latches an error of this row; later rows are skipped and the next fence reports it. Safe from any thread.
   void fail(const char* format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -76,8 +76,15 @@ enum class Op : uint32_t {
   clip_scale = 80,
   adamw = 81,
   kmeans_assign = 96,
+  topk_softmax = 104,
+  topk_softmax_backward = 105,
+  route_sort = 106,
+  combine_rows = 107,
+  combine_rows_backward = 108,
   roof_fma = 120,
   roof_read = 121,
+  roof_bf16 = 122,
+  clock = 124,
 };
 
 // y = value
@@ -178,7 +185,7 @@ struct BincountRow {
     return {{w[1], w[2]}, {w[3], w[4]}, w[5], w[6]};
   }
 };
-// c[b] = alpha * op(a[b]) op(b[b]) (+ bias along n) (+ add); op transposes when its flag is 1; row-major, leading dimensions and batch strides in elements; add has the layout of c
+// c[b] = alpha * op(a[b]) op(b[b]) (+ bias along n) (+ add); op transposes when its flag is 1; row-major, leading dimensions and batch strides in elements; add has the layout of c; precision 1 rounds both factors to bf16 (to nearest even; numbers below 2^-126 may become 0), sums stay f32
 struct GemmRow {
   Ref a;
   Ref b;
@@ -197,12 +204,13 @@ struct GemmRow {
   uint32_t strideA;
   uint32_t strideB;
   uint32_t strideC;
+  uint32_t precision;
   float alpha;
   static GemmRow decode(const uint32_t* w) {
-    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12], w[13], w[14], w[15], w[16], w[17], w[18], w[19], w[20], w[21], w[22], bits_to_float(w[23])};
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12], w[13], w[14], w[15], w[16], w[17], w[18], w[19], w[20], w[21], w[22], w[23], bits_to_float(w[24])};
   }
 };
-// rows offsets[g]..offsets[g+1] of c = the same rows of a times op(b[g]) (+ add); b[g] is (k, n), or (n, k) when transB is 1; offsets are ascending, from 0 to rows
+// rows offsets[g]..offsets[g+1] of c = the same rows of a times op(b[g]) (+ add); b[g] is (k, n), or (n, k) when transB is 1; offsets are ascending, from 0 to rows; precision as in gemm
 struct GroupedGemmRow {
   Ref a;
   Ref b;
@@ -214,11 +222,12 @@ struct GroupedGemmRow {
   uint32_t n;
   uint32_t k;
   uint32_t transB;
+  uint32_t precision;
   static GroupedGemmRow decode(const uint32_t* w) {
-    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12], w[13], w[14], w[15]};
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12], w[13], w[14], w[15], w[16]};
   }
 };
-// dw[g] (m, n) = transpose of the rows of a (rows, m) of group g, times the same rows of b (rows, n); a group without rows gives zeros
+// dw[g] (m, n) = transpose of the rows of a (rows, m) of group g, times the same rows of b (rows, n); a group without rows gives zeros; precision as in gemm
 struct GroupedGemmDwRow {
   Ref a;
   Ref b;
@@ -228,8 +237,9 @@ struct GroupedGemmDwRow {
   uint32_t rows;
   uint32_t m;
   uint32_t n;
+  uint32_t precision;
   static GroupedGemmDwRow decode(const uint32_t* w) {
-    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, w[9], w[10], w[11], w[12]};
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, w[9], w[10], w[11], w[12], w[13]};
   }
 };
 // y (rows, n) = sparse (rows, cols) in compressed rows times b (cols, n)
@@ -551,7 +561,82 @@ struct KmeansAssignRow {
     return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, w[9], w[10], w[11]};
   }
 };
-// iterations of independent fused multiply-adds on every thread, 132 vectors an iteration: the compute roof; y[0] = flops done / 1e9
+// routing of a mixture layer: ids[r] = the k largest of x[r] + bias (added in float32), largest first, the first of equals; p[r] = softmax(x[r]) at these, divided by their sum when normalize is 1; lse[r] = log of the denominator of that softmax. bias steers the choice alone. NaN counts as minus infinity in the choice and makes p and lse of its row NaN
+struct TopkSoftmaxRow {
+  Ref x;
+  Ref bias;
+  Ref p;
+  Ref ids;
+  Ref lse;
+  uint32_t rows;
+  uint32_t experts;
+  uint32_t k;
+  uint32_t normalize;
+  static TopkSoftmaxRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12], w[13], w[14]};
+  }
+};
+// dx (+ add) of topk_softmax from dp and, when present, dlse; with either normalize 0 or dlse the softmax is rebuilt from x and lse, which must then be present
+struct TopkSoftmaxBackwardRow {
+  Ref dp;
+  Ref dlse;
+  Ref x;
+  Ref p;
+  Ref ids;
+  Ref lse;
+  Ref add;
+  Ref dx;
+  uint32_t rows;
+  uint32_t experts;
+  uint32_t k;
+  uint32_t normalize;
+  static TopkSoftmaxBackwardRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, {w[11], w[12]}, {w[13], w[14]}, {w[15], w[16]}, w[17], w[18], w[19], w[20]};
+  }
+};
+// sorts the rows * k choices by group, in their order within a group: group g owns places offsets[g]..offsets[g+1] (the offsets of grouped_gemm), source[place] = row of the choice there (embedding with these ids gathers the rows), position[r, c] = place of choice c of row r; an id outside the groups fails
+struct RouteSortRow {
+  Ref ids;
+  Ref offsets;
+  Ref source;
+  Ref position;
+  uint32_t rows;
+  uint32_t k;
+  uint32_t groups;
+  static RouteSortRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, w[9], w[10], w[11]};
+  }
+};
+// y[r] = sum_c p[r, c] * x[position[r, c]] (+ add), p absent = ones, which is the gradient of gathering by source; a position outside x fails
+struct CombineRowsRow {
+  Ref x;
+  Ref p;
+  Ref position;
+  Ref add;
+  Ref y;
+  uint32_t rows;
+  uint32_t k;
+  uint32_t cols;
+  static CombineRowsRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12], w[13]};
+  }
+};
+// dx[position[r, c]] = p[r, c] * dy[r] and dp[r, c] = <dy[r], x[position[r, c]]> of combine_rows; positions name every row of x once
+struct CombineRowsBackwardRow {
+  Ref dy;
+  Ref x;
+  Ref p;
+  Ref position;
+  Ref dx;
+  Ref dp;
+  uint32_t rows;
+  uint32_t k;
+  uint32_t cols;
+  static CombineRowsBackwardRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, {w[11], w[12]}, w[13], w[14], w[15]};
+  }
+};
+// iterations of independent float32 multiply-adds on every thread: the compute roof; y[0] = flops done / 1e9
 struct RoofFmaRow {
   Ref y;
   uint32_t iterations;
@@ -566,6 +651,21 @@ struct RoofReadRow {
   uint32_t n;
   static RoofReadRow decode(const uint32_t* w) {
     return {{w[1], w[2]}, {w[3], w[4]}, w[5]};
+  }
+};
+// as roof_fma, in bf16 products with float32 sums; y[0] = 0 where the kernels have no instruction for them
+struct RoofBf16Row {
+  Ref y;
+  uint32_t iterations;
+  static RoofBf16Row decode(const uint32_t* w) {
+    return {{w[1], w[2]}, w[3]};
+  }
+};
+// y = nanoseconds of a clock that never goes back, as one unsigned 64-bit number, when the row runs: rows put between the others of a Program time them in place
+struct ClockRow {
+  Ref y;
+  static ClockRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}};
   }
 };
 
@@ -718,7 +818,7 @@ inline constexpr OperandSpec gemm_operands[] = {
     {"add", Dtype::f32, Role::in, true},
     {"c", Dtype::f32, Role::out, false},
 };
-inline constexpr const char* gemm_dims[] = {"batch", "m", "n", "k", "transA", "transB", "lda", "ldb", "ldc", "strideA", "strideB", "strideC"};
+inline constexpr const char* gemm_dims[] = {"batch", "m", "n", "k", "transA", "transB", "lda", "ldb", "ldc", "strideA", "strideB", "strideC", "precision"};
 inline int64_t gemm_extent(const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t batch = w[11];
   [[maybe_unused]] const int64_t m = w[12];
@@ -732,6 +832,7 @@ inline int64_t gemm_extent(const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t strideA = w[20];
   [[maybe_unused]] const int64_t strideB = w[21];
   [[maybe_unused]] const int64_t strideC = w[22];
+  [[maybe_unused]] const int64_t precision = w[23];
   switch (index) {
     case 0: return m * k == 0 ? 0 : (batch - 1) * strideA + (transA ? (k - 1) * lda + m : (m - 1) * lda + k);
     case 1: return k * n == 0 ? 0 : (batch - 1) * strideB + (transB ? (n - 1) * ldb + k : (k - 1) * ldb + n);
@@ -749,13 +850,14 @@ inline constexpr OperandSpec grouped_gemm_operands[] = {
     {"add", Dtype::f32, Role::in, true},
     {"c", Dtype::f32, Role::out, false},
 };
-inline constexpr const char* grouped_gemm_dims[] = {"groups", "rows", "n", "k", "transB"};
+inline constexpr const char* grouped_gemm_dims[] = {"groups", "rows", "n", "k", "transB", "precision"};
 inline int64_t grouped_gemm_extent(const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t groups = w[11];
   [[maybe_unused]] const int64_t rows = w[12];
   [[maybe_unused]] const int64_t n = w[13];
   [[maybe_unused]] const int64_t k = w[14];
   [[maybe_unused]] const int64_t transB = w[15];
+  [[maybe_unused]] const int64_t precision = w[16];
   switch (index) {
     case 0: return (rows) * (k);
     case 1: return (groups) * (k) * (n);
@@ -772,12 +874,13 @@ inline constexpr OperandSpec grouped_gemm_dw_operands[] = {
     {"offsets", Dtype::i32, Role::in, false},
     {"dw", Dtype::f32, Role::out, false},
 };
-inline constexpr const char* grouped_gemm_dw_dims[] = {"groups", "rows", "m", "n"};
+inline constexpr const char* grouped_gemm_dw_dims[] = {"groups", "rows", "m", "n", "precision"};
 inline int64_t grouped_gemm_dw_extent(const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t groups = w[9];
   [[maybe_unused]] const int64_t rows = w[10];
   [[maybe_unused]] const int64_t m = w[11];
   [[maybe_unused]] const int64_t n = w[12];
+  [[maybe_unused]] const int64_t precision = w[13];
   switch (index) {
     case 0: return (rows) * (m);
     case 1: return (rows) * (n);
@@ -1265,6 +1368,124 @@ inline int64_t kmeans_assign_extent(const uint32_t* w, uint32_t index) {
   }
 }
 
+inline constexpr OperandSpec topk_softmax_operands[] = {
+    {"x", Dtype::f32, Role::in, false},
+    {"bias", Dtype::f32, Role::in, true},
+    {"p", Dtype::f32, Role::out, false},
+    {"ids", Dtype::i32, Role::out, false},
+    {"lse", Dtype::f32, Role::out, true},
+};
+inline constexpr const char* topk_softmax_dims[] = {"rows", "experts", "k", "normalize"};
+inline int64_t topk_softmax_extent(const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t rows = w[11];
+  [[maybe_unused]] const int64_t experts = w[12];
+  [[maybe_unused]] const int64_t k = w[13];
+  [[maybe_unused]] const int64_t normalize = w[14];
+  switch (index) {
+    case 0: return (rows) * (experts);
+    case 1: return (experts);
+    case 2: return (rows) * (k);
+    case 3: return (rows) * (k);
+    case 4: return (rows);
+    default: return 0;
+  }
+}
+
+inline constexpr OperandSpec topk_softmax_backward_operands[] = {
+    {"dp", Dtype::f32, Role::in, false},
+    {"dlse", Dtype::f32, Role::in, true},
+    {"x", Dtype::f32, Role::in, false},
+    {"p", Dtype::f32, Role::in, false},
+    {"ids", Dtype::i32, Role::in, false},
+    {"lse", Dtype::f32, Role::in, true},
+    {"add", Dtype::f32, Role::in, true},
+    {"dx", Dtype::f32, Role::out, false},
+};
+inline constexpr const char* topk_softmax_backward_dims[] = {"rows", "experts", "k", "normalize"};
+inline int64_t topk_softmax_backward_extent(const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t rows = w[17];
+  [[maybe_unused]] const int64_t experts = w[18];
+  [[maybe_unused]] const int64_t k = w[19];
+  [[maybe_unused]] const int64_t normalize = w[20];
+  switch (index) {
+    case 0: return (rows) * (k);
+    case 1: return (rows);
+    case 2: return (rows) * (experts);
+    case 3: return (rows) * (k);
+    case 4: return (rows) * (k);
+    case 5: return (rows);
+    case 6: return (rows) * (experts);
+    case 7: return (rows) * (experts);
+    default: return 0;
+  }
+}
+
+inline constexpr OperandSpec route_sort_operands[] = {
+    {"ids", Dtype::i32, Role::in, false},
+    {"offsets", Dtype::i32, Role::out, false},
+    {"source", Dtype::i32, Role::out, false},
+    {"position", Dtype::i32, Role::out, false},
+};
+inline constexpr const char* route_sort_dims[] = {"rows", "k", "groups"};
+inline int64_t route_sort_extent(const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t rows = w[9];
+  [[maybe_unused]] const int64_t k = w[10];
+  [[maybe_unused]] const int64_t groups = w[11];
+  switch (index) {
+    case 0: return (rows) * (k);
+    case 1: return (groups+1);
+    case 2: return (rows*k);
+    case 3: return (rows) * (k);
+    default: return 0;
+  }
+}
+
+inline constexpr OperandSpec combine_rows_operands[] = {
+    {"x", Dtype::f32, Role::in, false},
+    {"p", Dtype::f32, Role::in, true},
+    {"position", Dtype::i32, Role::in, false},
+    {"add", Dtype::f32, Role::in, true},
+    {"y", Dtype::f32, Role::out, false},
+};
+inline constexpr const char* combine_rows_dims[] = {"rows", "k", "cols"};
+inline int64_t combine_rows_extent(const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t rows = w[11];
+  [[maybe_unused]] const int64_t k = w[12];
+  [[maybe_unused]] const int64_t cols = w[13];
+  switch (index) {
+    case 0: return (rows*k) * (cols);
+    case 1: return (rows) * (k);
+    case 2: return (rows) * (k);
+    case 3: return (rows) * (cols);
+    case 4: return (rows) * (cols);
+    default: return 0;
+  }
+}
+
+inline constexpr OperandSpec combine_rows_backward_operands[] = {
+    {"dy", Dtype::f32, Role::in, false},
+    {"x", Dtype::f32, Role::in, false},
+    {"p", Dtype::f32, Role::in, false},
+    {"position", Dtype::i32, Role::in, false},
+    {"dx", Dtype::f32, Role::out, false},
+    {"dp", Dtype::f32, Role::out, false},
+};
+inline constexpr const char* combine_rows_backward_dims[] = {"rows", "k", "cols"};
+inline int64_t combine_rows_backward_extent(const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t rows = w[13];
+  [[maybe_unused]] const int64_t k = w[14];
+  [[maybe_unused]] const int64_t cols = w[15];
+  switch (index) {
+    case 0: return (rows) * (cols);
+    case 1: return (rows*k) * (cols);
+    case 2: return (rows) * (k);
+    case 3: return (rows) * (k);
+    case 4: return (rows*k) * (cols);
+    case 5: return (rows) * (k);
+    default: return 0;
+  }
+}
+
 inline constexpr OperandSpec roof_fma_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
@@ -1291,6 +1512,29 @@ inline int64_t roof_read_extent(const uint32_t* w, uint32_t index) {
   }
 }
 
+inline constexpr OperandSpec roof_bf16_operands[] = {
+    {"y", Dtype::f32, Role::out, false},
+};
+inline constexpr const char* roof_bf16_dims[] = {"iterations"};
+inline int64_t roof_bf16_extent(const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t iterations = w[3];
+  switch (index) {
+    case 0: return (1);
+    default: return 0;
+  }
+}
+
+inline constexpr OperandSpec clock_operands[] = {
+    {"y", Dtype::raw, Role::out, false},
+};
+inline constexpr const char* clock_dims[] = {};
+inline int64_t clock_extent(const uint32_t* w, uint32_t index) {
+  switch (index) {
+    case 0: return (8);
+    default: return 0;
+  }
+}
+
 inline constexpr OpSpec op_specs[] = {
     {1, "fill", 1, 1, 1, fill_operands, fill_dims, fill_extent},
     {2, "cast", 2, 3, 0, cast_operands, cast_dims, cast_extent},
@@ -1301,9 +1545,9 @@ inline constexpr OpSpec op_specs[] = {
     {7, "sum_squares", 2, 1, 0, sum_squares_operands, sum_squares_dims, sum_squares_extent},
     {8, "argmax", 2, 2, 0, argmax_operands, argmax_dims, argmax_extent},
     {9, "bincount", 2, 2, 0, bincount_operands, bincount_dims, bincount_extent},
-    {16, "gemm", 5, 12, 1, gemm_operands, gemm_dims, gemm_extent},
-    {17, "grouped_gemm", 5, 5, 0, grouped_gemm_operands, grouped_gemm_dims, grouped_gemm_extent},
-    {18, "grouped_gemm_dw", 4, 4, 0, grouped_gemm_dw_operands, grouped_gemm_dw_dims, grouped_gemm_dw_extent},
+    {16, "gemm", 5, 13, 1, gemm_operands, gemm_dims, gemm_extent},
+    {17, "grouped_gemm", 5, 6, 0, grouped_gemm_operands, grouped_gemm_dims, grouped_gemm_extent},
+    {18, "grouped_gemm_dw", 4, 5, 0, grouped_gemm_dw_operands, grouped_gemm_dw_dims, grouped_gemm_dw_extent},
     {19, "csr_gemm", 5, 4, 0, csr_gemm_operands, csr_gemm_dims, csr_gemm_extent},
     {32, "embedding", 3, 3, 0, embedding_operands, embedding_dims, embedding_extent},
     {33, "embedding_backward", 4, 3, 0, embedding_backward_operands, embedding_backward_dims, embedding_backward_extent},
@@ -1327,8 +1571,15 @@ inline constexpr OpSpec op_specs[] = {
     {80, "clip_scale", 3, 1, 1, clip_scale_operands, clip_scale_dims, clip_scale_extent},
     {81, "adamw", 6, 1, 2, adamw_operands, adamw_dims, adamw_extent},
     {96, "kmeans_assign", 4, 3, 0, kmeans_assign_operands, kmeans_assign_dims, kmeans_assign_extent},
+    {104, "topk_softmax", 5, 4, 0, topk_softmax_operands, topk_softmax_dims, topk_softmax_extent},
+    {105, "topk_softmax_backward", 8, 4, 0, topk_softmax_backward_operands, topk_softmax_backward_dims, topk_softmax_backward_extent},
+    {106, "route_sort", 4, 3, 0, route_sort_operands, route_sort_dims, route_sort_extent},
+    {107, "combine_rows", 5, 3, 0, combine_rows_operands, combine_rows_dims, combine_rows_extent},
+    {108, "combine_rows_backward", 6, 3, 0, combine_rows_backward_operands, combine_rows_backward_dims, combine_rows_backward_extent},
     {120, "roof_fma", 1, 1, 0, roof_fma_operands, roof_fma_dims, roof_fma_extent},
     {121, "roof_read", 2, 1, 0, roof_read_operands, roof_read_dims, roof_read_extent},
+    {122, "roof_bf16", 1, 1, 0, roof_bf16_operands, roof_bf16_dims, roof_bf16_extent},
+    {124, "clock", 1, 0, 0, clock_operands, clock_dims, clock_extent},
 };
 
 // Expands X(name, Row) for every op: declarations and kernel tables are written with it.
@@ -1368,7 +1619,14 @@ inline constexpr OpSpec op_specs[] = {
   X(clip_scale, ClipScaleRow) \
   X(adamw, AdamwRow) \
   X(kmeans_assign, KmeansAssignRow) \
+  X(topk_softmax, TopkSoftmaxRow) \
+  X(topk_softmax_backward, TopkSoftmaxBackwardRow) \
+  X(route_sort, RouteSortRow) \
+  X(combine_rows, CombineRowsRow) \
+  X(combine_rows_backward, CombineRowsBackwardRow) \
   X(roof_fma, RoofFmaRow) \
-  X(roof_read, RoofReadRow)
+  X(roof_read, RoofReadRow) \
+  X(roof_bf16, RoofBf16Row) \
+  X(clock, ClockRow)
 
 }  // namespace sweetspot

@@ -30,11 +30,13 @@ std::vector<Isa> isas() {
   std::vector<Isa> list;
 #if defined(__x86_64__)
   __builtin_cpu_init();
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#if defined(SWEETSPOT_WITH_AVX512_BF16)
+  list.push_back({"avx512_bf16", avx512 && __builtin_cpu_supports("avx512bf16"), avx512_bf16::kernels});
+#endif
 #if defined(SWEETSPOT_WITH_AVX512)
-  list.push_back({"avx512",
-                  __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"),
-                  avx512::kernels});
+  list.push_back({"avx512", avx512, avx512::kernels});
 #endif
 #if defined(SWEETSPOT_WITH_AVX2)
   list.push_back({"avx2", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), avx2::kernels});

@@ -1,7 +1,7 @@
 // Included first by every kernel file. A kernel file is compiled once per ISA, with SWEETSPOT_ISA naming the namespace
-// (scalar, avx2, avx512, neon) and the compiler flags of that ISA. Rules, so that no wide instruction leaks into code
-// shared between ISAs: everything lives in namespace sweetspot::SWEETSPOT_ISA, no standard-library templates
-// (std::vector, std::sort, std::function ...), <cmath> only for scalar calls on float/double.
+// (scalar, avx2, avx512, avx512_bf16, neon) and the compiler flags of that ISA. Rules, so that no wide instruction
+// leaks into code shared between ISAs: everything lives in namespace sweetspot::SWEETSPOT_ISA, no standard-library
+// templates (std::vector, std::sort, std::function ...), <cmath> only for scalar calls on float/double.
 //
 // To add a kernel: `void name(Context& ctx, const NameRow& row)` in a file listed in CMakeLists.txt; the op table
 // makes the declarations below and the table in table.cc.

@@ -24,5 +24,8 @@ KernelTable kernels();
 namespace avx512 {
 KernelTable kernels();
 }
+namespace avx512_bf16 {
+KernelTable kernels();
+}
 
 }  // namespace sweetspot

@@ -16,7 +16,13 @@ void describe_fault(const DeviceError& fault, uint32_t opcode, char* text, size_
     case kIdOutside: {
       const char* what = opcode == static_cast<uint32_t>(Op::csr_gemm)   ? "column"
                          : opcode == static_cast<uint32_t>(Op::bincount) ? "id"
-                                                                         : "token id";
+                         : opcode == static_cast<uint32_t>(Op::route_sort) ||
+                                 opcode == static_cast<uint32_t>(Op::topk_softmax_backward)
+                             ? "expert"
+                         : opcode == static_cast<uint32_t>(Op::combine_rows) ||
+                                 opcode == static_cast<uint32_t>(Op::combine_rows_backward)
+                             ? "position"
+                             : "token id";
       std::snprintf(text, size, "%s %d is outside the table of %u rows", what, value, extra);
       break;
     }
@@ -40,6 +46,12 @@ void describe_fault(const DeviceError& fault, uint32_t opcode, char* text, size_
       break;
     case kCastDtype:
       std::snprintf(text, size, "no cast from dtype %d to %u: dtypes are 0 to 3", value, extra);
+      break;
+    case kTooManyChoices:
+      std::snprintf(text, size, "%d choices of %u experts", value, extra);
+      break;
+    case kNoLse:
+      std::snprintf(text, size, "lse is missing, which normalize 0 and dlse need");
       break;
     default:
       std::snprintf(text, size, "a kernel failed with code %u", static_cast<uint32_t>(fault.where >> 56));

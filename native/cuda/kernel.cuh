@@ -26,14 +26,16 @@ namespace sweetspot::cuda {
 // What a kernel can find wrong with the data; executor.cu holds the sentences. value and extra fill them.
 enum ErrorCode : int32_t {
   kNone = 0,
-  kIdOutside,      // value = id, extra = rows of the table
-  kTargetOutside,  // value = target, extra = vocabulary
-  kOffsets,        // value = group where offsets do not ascend from 0 to rows, extra = rows
-  kCachePosition,  // value = position, extra = capacity
-  kNormNotFinite,  // clip_scale
-  kNoCentroid,     // extra = rows of x
-  kSparse,         // value = row whose pointers descend or leave 0..nnz, extra = nnz
-  kCastDtype,      // value = from, extra = to
+  kIdOutside,       // value = id, extra = rows of the table
+  kTargetOutside,   // value = target, extra = vocabulary
+  kOffsets,         // value = group where offsets do not ascend from 0 to rows, extra = rows
+  kCachePosition,   // value = position, extra = capacity
+  kNormNotFinite,   // clip_scale
+  kNoCentroid,      // extra = rows of x
+  kSparse,          // value = row whose pointers descend or leave 0..nnz, extra = nnz
+  kCastDtype,       // value = from, extra = to
+  kTooManyChoices,  // value = k, extra = experts
+  kNoLse,           // topk_softmax_backward without the lse that it needs
 };
 
 // Device memory, zero when all is well. The first fault since the last fence is kept.

@@ -22,9 +22,9 @@ const given = (values: Numbers) => () => values;
 
 function grouped(label: string, offsets: Numbers, says: RegExp): Mistake[] {
   const inputs = { offsets: given(offsets) };
-  const dims = { groups: 3, rows: 9, n: 5, k: 4, transB: 0 };
+  const dims = { groups: 3, rows: 9, n: 5, k: 4, transB: 0, precision: 0 };
   const [item] = defineCases({ op: 'grouped_gemm', flops: () => 0, length: () => 1, list: [{ dims, inputs, label }] });
-  const gradient = { groups: 3, rows: 9, m: 5, n: 4 };
+  const gradient = { groups: 3, rows: 9, m: 5, n: 4, precision: 0 };
   const [back] = defineCases({
     op: 'grouped_gemm_dw',
     flops: () => 0,
@@ -88,6 +88,46 @@ const sparse = [
   return { item: defineCases({ op: 'csr_gemm', flops: () => 0, length: () => 1, list })[0]!, says };
 });
 
+const routing = [-1, 5].flatMap((bad): Mistake[] => {
+  const common = { flops: () => 0, length: () => 1 };
+  const [three, two] = [
+    { rows: 3, experts: 5, k: 2 },
+    { rows: 3, k: 2, cols: 4 },
+  ];
+  const label = `id ${bad}`;
+  const inputs = { ids: given([0, 4, 1, bad, 2, 3]) };
+  const list = [
+    ...defineCases({ op: 'route_sort', ...common, list: [{ dims: { rows: 3, k: 2, groups: 5 }, inputs, label }] }),
+    ...defineCases({
+      op: 'topk_softmax_backward',
+      ...common,
+      list: [{ dims: { ...three, normalize: 1 }, inputs, label }],
+    }),
+  ];
+  const outside = bad < 0 ? bad : 6;
+  const positions = { position: given([0, 4, 1, outside, 2, 3]) };
+  const moved = [
+    ...defineCases({ op: 'combine_rows', ...common, list: [{ dims: two, inputs: positions, label }] }),
+    ...defineCases({ op: 'combine_rows_backward', ...common, list: [{ dims: two, inputs: positions, label }] }),
+  ];
+  return [
+    ...list.map((item) => ({ item, says: new RegExp(`expert ${bad}`) })),
+    ...moved.map((item) => ({ item, says: new RegExp(`position ${outside}`) })),
+  ];
+});
+const [tooMany] = defineCases({
+  op: 'topk_softmax',
+  flops: () => 0,
+  length: () => 1,
+  list: [{ dims: { rows: 2, experts: 3, k: 4, normalize: 1 }, label: 'too many' }],
+});
+const [withoutLse] = defineCases({
+  op: 'topk_softmax_backward',
+  flops: () => 0,
+  length: () => 1,
+  list: [{ dims: { rows: 1, experts: 3, k: 1, normalize: 0 }, inputs: { ids: given([0]) }, label: 'no lse' }],
+});
+
 const MISTAKES: readonly Mistake[] = [
   ids('embedding', 7),
   ids('embedding', -1),
@@ -105,6 +145,9 @@ const MISTAKES: readonly Mistake[] = [
   decode(-1, 1),
   ...clips,
   ...sparse,
+  ...routing,
+  { item: tooMany!, says: /4 choices of 3/ },
+  { item: withoutLse!, says: /lse/ },
 ];
 
 /** Row 0 writes 1, row 1 is the mistake, row 2 would write 2 over it. */

@@ -48,14 +48,19 @@ for (const transB of [0, 1]) {
     const [groups, rows, n, k] = [3, 7, 4, 5];
     const offsets = [0, 2, 2, 7];
     const [a, b, dc] = [random('a', rows * k), random('b', groups * k * n), random('dc', rows * n)];
-    const dims = { groups, rows, n, k, transB };
+    const dims = { groups, rows, n, k, transB, precision: 0 };
     const [left, right] = transB ? [dc, a] : [a, dc];
     agree(t, { a, b }, (x) => inner(apply('grouped_gemm', { a: x['a'], b: x['b'], offsets }, dims, {}).c, dc), {
-      a: apply('grouped_gemm', { a: dc, b, offsets }, { groups, rows, n: k, k: n, transB: 1 - transB }, {}).c,
+      a: apply(
+        'grouped_gemm',
+        { a: dc, b, offsets },
+        { groups, rows, n: k, k: n, transB: 1 - transB, precision: 0 },
+        {},
+      ).c,
       b: apply(
         'grouped_gemm_dw',
         { a: left, b: right, offsets },
-        { groups, rows, m: transB ? n : k, n: transB ? k : n },
+        { groups, rows, m: transB ? n : k, n: transB ? k : n, precision: 0 },
         {},
       ).dw,
     });
@@ -152,6 +157,36 @@ test('softmax', (t) => {
   const { y } = apply('softmax', { x }, dims, {});
   agree(t, { x }, (v) => inner(apply('softmax', { x: v['x'] }, dims, {}).y, dy), {
     x: apply('softmax_backward', { dy, y }, dims, {}).dx,
+  });
+});
+
+for (const normalize of [0, 1]) {
+  test(`topk_softmax, normalize ${normalize}`, (t) => {
+    const dims = { rows: 3, experts: 6, k: 2, normalize };
+    const [x, bias, dp, dlse] = [random('x', 18, -2, 2), random('bias', 6), random('dp', 6), random('dlse', 3)];
+    const forward = (v: Inputs) => apply('topk_softmax', { x: v['x'], bias }, dims, {}, ['lse']);
+    const { p, ids, lse } = forward({ x });
+    const loss = (v: Inputs) => {
+      const out = forward(v);
+      return inner(out.p, dp) + inner(out.lse, dlse);
+    };
+    agree(t, { x }, loss, { x: apply('topk_softmax_backward', { dp, dlse, x, p, ids, lse }, dims, {}).dx });
+    const plain = apply('topk_softmax_backward', { dp, x, p, ids, lse, add: x }, dims, {}).dx;
+    agree(t, { x }, (v) => inner(forward(v).p, dp) + inner(v['x']!, v['x']!) / 2, { x: plain });
+  });
+}
+
+test('combine_rows, and gathering by source', (t) => {
+  const dims = { rows: 4, k: 2, cols: 3 };
+  const { source, position } = apply('route_sort', { ids: [2, 0, 0, 1, 2, 1, 0, 2] }, { rows: 4, k: 2, groups: 3 }, {});
+  const [x, p, dy] = [random('x', 24), random('p', 8), random('dy', 12)];
+  const loss = (v: Inputs) => inner(apply('combine_rows', { x: v['x'], p: v['p'], position }, dims, {}).y, dy);
+  const back = apply('combine_rows_backward', { dy, x, p, position }, dims, {});
+  agree(t, { x, p }, loss, { x: back.dx, p: back.dp });
+  const gather = { rows: 8, cols: 3, vocab: 4 };
+  const table = random('table', 12);
+  agree(t, { table }, (v) => inner(apply('embedding', { table: v['table'], ids: source }, gather, {}).y, x), {
+    table: apply('combine_rows', { x, position }, dims, {}).y,
   });
 });
 

@@ -70,6 +70,7 @@ test('products by hand', (t) => {
     strideA: 6,
     strideB: 6,
     strideC: 4,
+    precision: 0,
   };
   const a = [1, 2, 3, 4, 5, 6];
   const b = [7, 8, 9, 10, 11, 12];
@@ -85,7 +86,17 @@ test('products by hand', (t) => {
     ).c,
     [58, 64, 139, 154],
   );
-  const groups = { groups: 2, rows: 2, n: 1, k: 2, transB: 0 };
+  // 1 + 2^-8 lies between two bf16 and goes to the even one, 1 + 3 2^-8 to 1 + 2^-6; 3.4e38 becomes infinity.
+  const bf16 = { ...tight, m: 1, n: 1, lda: 3, ldb: 1, ldc: 1, precision: 1 };
+  t.deepEqual(
+    Array.from(
+      apply('gemm', { a: [1 + 2 ** -8, 1 + 3 * 2 ** -8, 1 + 2 ** -8 + 2 ** -20], b: [1, 16, 256] }, bf16, { alpha: 1 })
+        .c!,
+    ),
+    [1 + 16 + 0.25 + 256 + 2],
+  );
+  t.deepEqual(Array.from(apply('gemm', { a: [-3.4e38, 0, 0], b: [1, 1, 1] }, bf16, { alpha: 1 }).c!), [-Infinity]);
+  const groups = { groups: 2, rows: 2, n: 1, k: 2, transB: 0, precision: 0 };
   close(t, apply('grouped_gemm', { a: [1, 2, 3, 4], b: [1, 1, 10, 10], offsets: [0, 1, 2] }, groups, {}).c, [3, 70]);
   close(
     t,

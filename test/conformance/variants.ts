@@ -39,6 +39,7 @@ export const VARIANTS: readonly Variant[] = [
   cpu('scalar'),
   cpu('avx2'),
   cpu('avx512'),
+  cpu('avx512_bf16'),
   cuda,
   missing('wasm', 'assembly/kernels'),
 ];

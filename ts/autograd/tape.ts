@@ -36,8 +36,13 @@ export interface BankGradient {
   readonly coefficients: Tensor;
 }
 
+/** How matrix products treat their factors: as they are, or rounded to bf16. Sums are f32 in both. */
+export type Precision = 'fp32' | 'bf16';
+
 export class Tape {
   readonly rows: TapeRow[] = [];
+  /** Of the matrix products recorded from here on. */
+  precision: Precision = 'fp32';
   /** Temporaries that must survive until the Program ends, so that they can be read. */
   readonly outputs = new Map<string, Tensor>();
   readonly bankGradients: BankGradient[] = [];

@@ -63,8 +63,15 @@ export type OpName =
   | 'clip_scale'
   | 'adamw'
   | 'kmeans_assign'
+  | 'topk_softmax'
+  | 'topk_softmax_backward'
+  | 'route_sort'
+  | 'combine_rows'
+  | 'combine_rows_backward'
   | 'roof_fma'
-  | 'roof_read';
+  | 'roof_read'
+  | 'roof_bf16'
+  | 'clock';
 
 /** Operand, dim and scalar names of every op, for typed rows. */
 export interface OpRows {
@@ -77,9 +84,9 @@ export interface OpRows {
   sum_squares: { required: 'x' | 'y'; optional: never; dims: 'n'; scalars: never };
   argmax: { required: 'x' | 'y'; optional: never; dims: 'rows' | 'cols'; scalars: never };
   bincount: { required: 'ids' | 'y'; optional: never; dims: 'n' | 'vocab'; scalars: never };
-  gemm: { required: 'a' | 'b' | 'c'; optional: 'bias' | 'add'; dims: 'batch' | 'm' | 'n' | 'k' | 'transA' | 'transB' | 'lda' | 'ldb' | 'ldc' | 'strideA' | 'strideB' | 'strideC'; scalars: 'alpha' };
-  grouped_gemm: { required: 'a' | 'b' | 'offsets' | 'c'; optional: 'add'; dims: 'groups' | 'rows' | 'n' | 'k' | 'transB'; scalars: never };
-  grouped_gemm_dw: { required: 'a' | 'b' | 'offsets' | 'dw'; optional: never; dims: 'groups' | 'rows' | 'm' | 'n'; scalars: never };
+  gemm: { required: 'a' | 'b' | 'c'; optional: 'bias' | 'add'; dims: 'batch' | 'm' | 'n' | 'k' | 'transA' | 'transB' | 'lda' | 'ldb' | 'ldc' | 'strideA' | 'strideB' | 'strideC' | 'precision'; scalars: 'alpha' };
+  grouped_gemm: { required: 'a' | 'b' | 'offsets' | 'c'; optional: 'add'; dims: 'groups' | 'rows' | 'n' | 'k' | 'transB' | 'precision'; scalars: never };
+  grouped_gemm_dw: { required: 'a' | 'b' | 'offsets' | 'dw'; optional: never; dims: 'groups' | 'rows' | 'm' | 'n' | 'precision'; scalars: never };
   csr_gemm: { required: 'indptr' | 'indices' | 'values' | 'b' | 'y'; optional: never; dims: 'rows' | 'cols' | 'nnz' | 'n'; scalars: never };
   embedding: { required: 'table' | 'ids' | 'y'; optional: never; dims: 'rows' | 'cols' | 'vocab'; scalars: never };
   embedding_backward: { required: 'dy' | 'ids' | 'dtable'; optional: 'add'; dims: 'rows' | 'cols' | 'vocab'; scalars: never };
@@ -103,8 +110,15 @@ export interface OpRows {
   clip_scale: { required: 'squares' | 'norm' | 'scale'; optional: never; dims: 'n'; scalars: 'maxNorm' };
   adamw: { required: 'g' | 'hyper' | 'clip' | 'p' | 'm' | 'v'; optional: never; dims: 'n'; scalars: 'lrScale' | 'decayScale' };
   kmeans_assign: { required: 'x' | 'centroids' | 'ids' | 'distance'; optional: never; dims: 'rows' | 'cols' | 'clusters'; scalars: never };
+  topk_softmax: { required: 'x' | 'p' | 'ids'; optional: 'bias' | 'lse'; dims: 'rows' | 'experts' | 'k' | 'normalize'; scalars: never };
+  topk_softmax_backward: { required: 'dp' | 'x' | 'p' | 'ids' | 'dx'; optional: 'dlse' | 'lse' | 'add'; dims: 'rows' | 'experts' | 'k' | 'normalize'; scalars: never };
+  route_sort: { required: 'ids' | 'offsets' | 'source' | 'position'; optional: never; dims: 'rows' | 'k' | 'groups'; scalars: never };
+  combine_rows: { required: 'x' | 'position' | 'y'; optional: 'p' | 'add'; dims: 'rows' | 'k' | 'cols'; scalars: never };
+  combine_rows_backward: { required: 'dy' | 'x' | 'p' | 'position' | 'dx' | 'dp'; optional: never; dims: 'rows' | 'k' | 'cols'; scalars: never };
   roof_fma: { required: 'y'; optional: never; dims: 'iterations'; scalars: never };
   roof_read: { required: 'x' | 'y'; optional: never; dims: 'n'; scalars: never };
+  roof_bf16: { required: 'y'; optional: never; dims: 'iterations'; scalars: never };
+  clock: { required: 'y'; optional: never; dims: never; scalars: never };
 }
 
 export const OPS: { readonly [K in OpName]: OpSpec } = {
@@ -250,7 +264,7 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
   gemm: {
     code: 16,
     name: 'gemm',
-    doc: "c[b] = alpha * op(a[b]) op(b[b]) (+ bias along n) (+ add); op transposes when its flag is 1; row-major, leading dimensions and batch strides in elements; add has the layout of c",
+    doc: "c[b] = alpha * op(a[b]) op(b[b]) (+ bias along n) (+ add); op transposes when its flag is 1; row-major, leading dimensions and batch strides in elements; add has the layout of c; precision 1 rounds both factors to bf16 (to nearest even; numbers below 2^-126 may become 0), sums stay f32",
     tolerance: 'reduce',
     operands: [
       { name: 'a', dtype: 'f32', role: 'in', optional: false, shape: 'm k', inplace: [] },
@@ -259,16 +273,16 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
       { name: 'add', dtype: 'f32', role: 'in', optional: true, shape: 'm n', inplace: [] },
       { name: 'c', dtype: 'f32', role: 'out', optional: false, shape: 'm n', inplace: ["add"] },
     ],
-    dims: ["batch","m","n","k","transA","transB","lda","ldb","ldc","strideA","strideB","strideC"],
+    dims: ["batch","m","n","k","transA","transB","lda","ldb","ldc","strideA","strideB","strideC","precision"],
     scalars: ["alpha"],
-    words: 24,
+    words: 25,
     extents: ([batch = 0, m = 0, n = 0, k = 0, transA = 0, transB = 0, lda = 0, ldb = 0, ldc = 0, strideA = 0, strideB = 0, strideC = 0]) => [m * k === 0 ? 0 : (batch - 1) * strideA + (transA === 1 ? (k - 1) * lda + m : (m - 1) * lda + k), k * n === 0 ? 0 : (batch - 1) * strideB + (transB === 1 ? (n - 1) * ldb + k : (k - 1) * ldb + n), (n), m * n === 0 ? 0 : (batch - 1) * strideC + (m - 1) * ldc + n, m * n === 0 ? 0 : (batch - 1) * strideC + (m - 1) * ldc + n],
     shapes: ([, m = 0, n = 0, k = 0]) => [[m, k], [k, n], [n], [m, n], [m, n]],
   },
   grouped_gemm: {
     code: 17,
     name: 'grouped_gemm',
-    doc: "rows offsets[g]..offsets[g+1] of c = the same rows of a times op(b[g]) (+ add); b[g] is (k, n), or (n, k) when transB is 1; offsets are ascending, from 0 to rows",
+    doc: "rows offsets[g]..offsets[g+1] of c = the same rows of a times op(b[g]) (+ add); b[g] is (k, n), or (n, k) when transB is 1; offsets are ascending, from 0 to rows; precision as in gemm",
     tolerance: 'reduce',
     operands: [
       { name: 'a', dtype: 'f32', role: 'in', optional: false, shape: 'rows k', inplace: [] },
@@ -277,16 +291,16 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
       { name: 'add', dtype: 'f32', role: 'in', optional: true, shape: 'rows n', inplace: [] },
       { name: 'c', dtype: 'f32', role: 'out', optional: false, shape: 'rows n', inplace: ["add"] },
     ],
-    dims: ["groups","rows","n","k","transB"],
+    dims: ["groups","rows","n","k","transB","precision"],
     scalars: [],
-    words: 16,
+    words: 17,
     extents: ([groups = 0, rows = 0, n = 0, k = 0]) => [(rows) * (k), (groups) * (k) * (n), (groups+1), (rows) * (n), (rows) * (n)],
     shapes: ([groups = 0, rows = 0, n = 0, k = 0]) => [[rows, k], [groups, k, n], [groups+1], [rows, n], [rows, n]],
   },
   grouped_gemm_dw: {
     code: 18,
     name: 'grouped_gemm_dw',
-    doc: "dw[g] (m, n) = transpose of the rows of a (rows, m) of group g, times the same rows of b (rows, n); a group without rows gives zeros",
+    doc: "dw[g] (m, n) = transpose of the rows of a (rows, m) of group g, times the same rows of b (rows, n); a group without rows gives zeros; precision as in gemm",
     tolerance: 'reduce',
     operands: [
       { name: 'a', dtype: 'f32', role: 'in', optional: false, shape: 'rows m', inplace: [] },
@@ -294,9 +308,9 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
       { name: 'offsets', dtype: 'i32', role: 'in', optional: false, shape: 'groups+1', inplace: [] },
       { name: 'dw', dtype: 'f32', role: 'out', optional: false, shape: 'groups m n', inplace: [] },
     ],
-    dims: ["groups","rows","m","n"],
+    dims: ["groups","rows","m","n","precision"],
     scalars: [],
-    words: 13,
+    words: 14,
     extents: ([groups = 0, rows = 0, m = 0, n = 0]) => [(rows) * (m), (rows) * (n), (groups+1), (groups) * (m) * (n)],
     shapes: ([groups = 0, rows = 0, m = 0, n = 0]) => [[rows, m], [rows, n], [groups+1], [groups, m, n]],
   },
@@ -700,10 +714,103 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
     extents: ([rows = 0, cols = 0, clusters = 0]) => [(rows) * (cols), (clusters) * (cols), (rows), (rows)],
     shapes: ([rows = 0, cols = 0, clusters = 0]) => [[rows, cols], [clusters, cols], [rows], [rows]],
   },
+  topk_softmax: {
+    code: 104,
+    name: 'topk_softmax',
+    doc: "routing of a mixture layer: ids[r] = the k largest of x[r] + bias (added in float32), largest first, the first of equals; p[r] = softmax(x[r]) at these, divided by their sum when normalize is 1; lse[r] = log of the denominator of that softmax. bias steers the choice alone. NaN counts as minus infinity in the choice and makes p and lse of its row NaN",
+    tolerance: 'reduce',
+    operands: [
+      { name: 'x', dtype: 'f32', role: 'in', optional: false, shape: 'rows experts', inplace: [] },
+      { name: 'bias', dtype: 'f32', role: 'in', optional: true, shape: 'experts', inplace: [] },
+      { name: 'p', dtype: 'f32', role: 'out', optional: false, shape: 'rows k', inplace: [] },
+      { name: 'ids', dtype: 'i32', role: 'out', optional: false, shape: 'rows k', inplace: [] },
+      { name: 'lse', dtype: 'f32', role: 'out', optional: true, shape: 'rows', inplace: [] },
+    ],
+    dims: ["rows","experts","k","normalize"],
+    scalars: [],
+    words: 15,
+    extents: ([rows = 0, experts = 0, k = 0]) => [(rows) * (experts), (experts), (rows) * (k), (rows) * (k), (rows)],
+    shapes: ([rows = 0, experts = 0, k = 0]) => [[rows, experts], [experts], [rows, k], [rows, k], [rows]],
+  },
+  topk_softmax_backward: {
+    code: 105,
+    name: 'topk_softmax_backward',
+    doc: "dx (+ add) of topk_softmax from dp and, when present, dlse; with either normalize 0 or dlse the softmax is rebuilt from x and lse, which must then be present",
+    tolerance: 'reduce',
+    operands: [
+      { name: 'dp', dtype: 'f32', role: 'in', optional: false, shape: 'rows k', inplace: [] },
+      { name: 'dlse', dtype: 'f32', role: 'in', optional: true, shape: 'rows', inplace: [] },
+      { name: 'x', dtype: 'f32', role: 'in', optional: false, shape: 'rows experts', inplace: [] },
+      { name: 'p', dtype: 'f32', role: 'in', optional: false, shape: 'rows k', inplace: [] },
+      { name: 'ids', dtype: 'i32', role: 'in', optional: false, shape: 'rows k', inplace: [] },
+      { name: 'lse', dtype: 'f32', role: 'in', optional: true, shape: 'rows', inplace: [] },
+      { name: 'add', dtype: 'f32', role: 'in', optional: true, shape: 'rows experts', inplace: [] },
+      { name: 'dx', dtype: 'f32', role: 'out', optional: false, shape: 'rows experts', inplace: ["x","add"] },
+    ],
+    dims: ["rows","experts","k","normalize"],
+    scalars: [],
+    words: 21,
+    extents: ([rows = 0, experts = 0, k = 0]) => [(rows) * (k), (rows), (rows) * (experts), (rows) * (k), (rows) * (k), (rows), (rows) * (experts), (rows) * (experts)],
+    shapes: ([rows = 0, experts = 0, k = 0]) => [[rows, k], [rows], [rows, experts], [rows, k], [rows, k], [rows], [rows, experts], [rows, experts]],
+  },
+  route_sort: {
+    code: 106,
+    name: 'route_sort',
+    doc: "sorts the rows * k choices by group, in their order within a group: group g owns places offsets[g]..offsets[g+1] (the offsets of grouped_gemm), source[place] = row of the choice there (embedding with these ids gathers the rows), position[r, c] = place of choice c of row r; an id outside the groups fails",
+    tolerance: 'exact',
+    operands: [
+      { name: 'ids', dtype: 'i32', role: 'in', optional: false, shape: 'rows k', inplace: [] },
+      { name: 'offsets', dtype: 'i32', role: 'out', optional: false, shape: 'groups+1', inplace: [] },
+      { name: 'source', dtype: 'i32', role: 'out', optional: false, shape: 'rows*k', inplace: [] },
+      { name: 'position', dtype: 'i32', role: 'out', optional: false, shape: 'rows k', inplace: [] },
+    ],
+    dims: ["rows","k","groups"],
+    scalars: [],
+    words: 12,
+    extents: ([rows = 0, k = 0, groups = 0]) => [(rows) * (k), (groups+1), (rows*k), (rows) * (k)],
+    shapes: ([rows = 0, k = 0, groups = 0]) => [[rows, k], [groups+1], [rows*k], [rows, k]],
+  },
+  combine_rows: {
+    code: 107,
+    name: 'combine_rows',
+    doc: "y[r] = sum_c p[r, c] * x[position[r, c]] (+ add), p absent = ones, which is the gradient of gathering by source; a position outside x fails",
+    tolerance: 'reduce',
+    operands: [
+      { name: 'x', dtype: 'f32', role: 'in', optional: false, shape: 'rows*k cols', inplace: [] },
+      { name: 'p', dtype: 'f32', role: 'in', optional: true, shape: 'rows k', inplace: [] },
+      { name: 'position', dtype: 'i32', role: 'in', optional: false, shape: 'rows k', inplace: [] },
+      { name: 'add', dtype: 'f32', role: 'in', optional: true, shape: 'rows cols', inplace: [] },
+      { name: 'y', dtype: 'f32', role: 'out', optional: false, shape: 'rows cols', inplace: ["add"] },
+    ],
+    dims: ["rows","k","cols"],
+    scalars: [],
+    words: 14,
+    extents: ([rows = 0, k = 0, cols = 0]) => [(rows*k) * (cols), (rows) * (k), (rows) * (k), (rows) * (cols), (rows) * (cols)],
+    shapes: ([rows = 0, k = 0, cols = 0]) => [[rows*k, cols], [rows, k], [rows, k], [rows, cols], [rows, cols]],
+  },
+  combine_rows_backward: {
+    code: 108,
+    name: 'combine_rows_backward',
+    doc: "dx[position[r, c]] = p[r, c] * dy[r] and dp[r, c] = <dy[r], x[position[r, c]]> of combine_rows; positions name every row of x once",
+    tolerance: 'reduce',
+    operands: [
+      { name: 'dy', dtype: 'f32', role: 'in', optional: false, shape: 'rows cols', inplace: [] },
+      { name: 'x', dtype: 'f32', role: 'in', optional: false, shape: 'rows*k cols', inplace: [] },
+      { name: 'p', dtype: 'f32', role: 'in', optional: false, shape: 'rows k', inplace: [] },
+      { name: 'position', dtype: 'i32', role: 'in', optional: false, shape: 'rows k', inplace: [] },
+      { name: 'dx', dtype: 'f32', role: 'out', optional: false, shape: 'rows*k cols', inplace: ["x"] },
+      { name: 'dp', dtype: 'f32', role: 'out', optional: false, shape: 'rows k', inplace: [] },
+    ],
+    dims: ["rows","k","cols"],
+    scalars: [],
+    words: 16,
+    extents: ([rows = 0, k = 0, cols = 0]) => [(rows) * (cols), (rows*k) * (cols), (rows) * (k), (rows) * (k), (rows*k) * (cols), (rows) * (k)],
+    shapes: ([rows = 0, k = 0, cols = 0]) => [[rows, cols], [rows*k, cols], [rows, k], [rows, k], [rows*k, cols], [rows, k]],
+  },
   roof_fma: {
     code: 120,
     name: 'roof_fma',
-    doc: "iterations of independent fused multiply-adds on every thread, 132 vectors an iteration: the compute roof; y[0] = flops done / 1e9",
+    doc: "iterations of independent float32 multiply-adds on every thread: the compute roof; y[0] = flops done / 1e9",
     tolerance: 'diagnostic',
     operands: [
       { name: 'y', dtype: 'f32', role: 'out', optional: false, shape: '1', inplace: [] },
@@ -728,5 +835,33 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
     words: 6,
     extents: ([n = 0]) => [(n), (1)],
     shapes: ([n = 0]) => [[n], [1]],
+  },
+  roof_bf16: {
+    code: 122,
+    name: 'roof_bf16',
+    doc: "as roof_fma, in bf16 products with float32 sums; y[0] = 0 where the kernels have no instruction for them",
+    tolerance: 'diagnostic',
+    operands: [
+      { name: 'y', dtype: 'f32', role: 'out', optional: false, shape: '1', inplace: [] },
+    ],
+    dims: ["iterations"],
+    scalars: [],
+    words: 4,
+    extents: () => [(1)],
+    shapes: () => [[1]],
+  },
+  clock: {
+    code: 124,
+    name: 'clock',
+    doc: "y = nanoseconds of a clock that never goes back, as one unsigned 64-bit number, when the row runs: rows put between the others of a Program time them in place",
+    tolerance: 'diagnostic',
+    operands: [
+      { name: 'y', dtype: 'raw', role: 'out', optional: false, shape: '8', inplace: [] },
+    ],
+    dims: [],
+    scalars: [],
+    words: 3,
+    extents: () => [(8)],
+    shapes: () => [[8]],
   },
 };

@@ -484,7 +484,7 @@ function gemmRow(
   { m, n, k, transA }: { m: number; n: number; k: number; transA: 0 | 1 },
 ): Uint32Array {
   const strides = { strideA: 0, strideB: 0, strideC: 0 };
-  const dims = { batch: 1, m, n, k, transA, transB: 0, lda: transA ? m : k, ldb: n, ldc: n, ...strides };
+  const dims = { batch: 1, m, n, k, transA, transB: 0, lda: transA ? m : k, ldb: n, ldc: n, ...strides, precision: 0 };
   return encodeRow('gemm', { a, b, c }, dims, { alpha: 1 });
 }
 

@@ -11,6 +11,9 @@ export interface GemmShape {
   readonly transB?: boolean;
 }
 
+/** The dim `precision` of every matrix product: that of the tape. */
+const precision = (): number => (tape().precision === 'bf16' ? 1 : 0);
+
 /** The row itself, dense matrices, one batch: c = op(a) op(b) (+ bias) (+ add). */
 export function emitGemm(
   operands: { a: Tensor; b: Tensor; c: Tensor; bias?: Tensor | undefined; add?: Tensor | undefined },
@@ -30,6 +33,7 @@ export function emitGemm(
     strideA: 0,
     strideB: 0,
     strideC: 0,
+    precision: precision(),
   };
   tape().emit('gemm', operands, dims, { alpha });
 }
@@ -85,7 +89,12 @@ export function groupedLinear(x: Tensor, w: Tensor, offsets: Tensor): Tensor {
   expectWidth('groupedLinear', x, width);
   const rows = rowsOf(x);
   const y = t.temporary([...x.shape.slice(0, -1), out], { requiresGrad: true });
-  t.emit('grouped_gemm', { a: x, b: w, offsets, c: y }, { groups, rows, n: out, k: width, transB: 1 }, {});
+  t.emit(
+    'grouped_gemm',
+    { a: x, b: w, offsets, c: y },
+    { groups, rows, n: out, k: width, transB: 1, precision: precision() },
+    {},
+  );
   t.node([y], () => {
     const dy = t.incoming(y);
     if (x.requiresGrad) {
@@ -93,12 +102,17 @@ export function groupedLinear(x: Tensor, w: Tensor, offsets: Tensor): Tensor {
       t.emit(
         'grouped_gemm',
         { a: dy, b: w, offsets, add: dx.add, c: dx.out },
-        { groups, rows, n: width, k: out, transB: 0 },
+        { groups, rows, n: width, k: out, transB: 0, precision: precision() },
         {},
       );
     }
     t.gradVia(w, (dw) =>
-      t.emit('grouped_gemm_dw', { a: dy, b: x, offsets, dw }, { groups, rows, m: out, n: width }, {}),
+      t.emit(
+        'grouped_gemm_dw',
+        { a: dy, b: x, offsets, dw },
+        { groups, rows, m: out, n: width, precision: precision() },
+        {},
+      ),
     );
   });
   return y;

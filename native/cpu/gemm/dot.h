@@ -1,7 +1,7 @@
 // A thin tile of C = A B^T: few rows of A, and B stored (n, k), so both run along K. A vector runs along K too and no B
 // is packed: every number of B is read once, in the order it lies in memory. This is the product of a decoded token.
 #pragma once
-#include "cpu/kernel.h"
+#include "cpu/gemm/precision.h"
 
 namespace sweetspot::SWEETSPOT_ISA {
 
@@ -19,7 +19,7 @@ struct DotCall {
 };
 
 // out[row][column] = a[row, :] . b[column, :]
-template <size_t Rows, size_t Cols>
+template <class Precision, size_t Rows, size_t Cols>
 inline void dot_block(const DotCall& call, const float* a, const float* b, float (&out)[Rows][Cols]) {
   Vec acc[Rows][Cols];
 #pragma GCC unroll 4
@@ -31,12 +31,12 @@ inline void dot_block(const DotCall& call, const float* a, const float* b, float
   for (; p + Vec::N <= call.k; p += Vec::N) {
     Vec x[Rows];
 #pragma GCC unroll 4
-    for (size_t i = 0; i < Rows; i++) x[i] = Vec::load(a + i * call.lda + p);
+    for (size_t i = 0; i < Rows; i++) x[i] = Precision::round(Vec::load(a + i * call.lda + p));
 #pragma GCC unroll 4
     for (size_t j = 0; j < Cols; j++) {
       // The next columns: four streams of one row each end too soon for the prefetchers of the processor.
       __builtin_prefetch(b + (j + Cols) * call.ldb + p);
-      const Vec y = Vec::load(b + j * call.ldb + p);
+      const Vec y = Precision::round(Vec::load(b + j * call.ldb + p));
 #pragma GCC unroll 4
       for (size_t i = 0; i < Rows; i++) acc[i][j] = fma(x[i], y, acc[i][j]);
     }
@@ -45,17 +45,18 @@ inline void dot_block(const DotCall& call, const float* a, const float* b, float
   for (size_t i = 0; i < Rows; i++) {
     for (size_t j = 0; j < Cols; j++) {
       if (rest > 0) {
-        acc[i][j] = fma(Vec::load(a + i * call.lda + p, rest), Vec::load(b + j * call.ldb + p, rest), acc[i][j]);
+        const Vec x = Precision::round(Vec::load(a + i * call.lda + p, rest));
+        acc[i][j] = fma(x, Precision::round(Vec::load(b + j * call.ldb + p, rest)), acc[i][j]);
       }
       out[i][j] = sum(acc[i][j]);
     }
   }
 }
 
-template <size_t Rows, size_t Cols>
+template <class Precision, size_t Rows, size_t Cols>
 inline void dot_finish(const DotCall& call, size_t i0, size_t j0) {
   float out[Rows][Cols];
-  dot_block<Rows, Cols>(call, call.a + i0 * call.lda, call.b + j0 * call.ldb, out);
+  dot_block<Precision, Rows, Cols>(call, call.a + i0 * call.lda, call.b + j0 * call.ldb, out);
   for (size_t i = 0; i < Rows; i++) {
     for (size_t j = 0; j < Cols; j++) {
       const size_t at = (i0 + i) * call.ldc + j0 + j;
@@ -68,16 +69,17 @@ inline void dot_finish(const DotCall& call, size_t i0, size_t j0) {
 }
 
 // Rows in fours and then one by one, for four columns of C (four streams of B), then single columns.
+template <class Precision>
 inline void dot_tile(const DotCall& call) {
   size_t j = 0;
   for (; j + 4 <= call.n; j += 4) {
     size_t i = 0;
-    for (; i + 4 <= call.m; i += 4) dot_finish<4, 4>(call, i, j);
-    for (; i + 2 <= call.m; i += 2) dot_finish<2, 4>(call, i, j);
-    for (; i < call.m; i++) dot_finish<1, 4>(call, i, j);
+    for (; i + 4 <= call.m; i += 4) dot_finish<Precision, 4, 4>(call, i, j);
+    for (; i + 2 <= call.m; i += 2) dot_finish<Precision, 2, 4>(call, i, j);
+    for (; i < call.m; i++) dot_finish<Precision, 1, 4>(call, i, j);
   }
   for (; j < call.n; j++) {
-    for (size_t i = 0; i < call.m; i++) dot_finish<1, 1>(call, i, j);
+    for (size_t i = 0; i < call.m; i++) dot_finish<Precision, 1, 1>(call, i, j);
   }
 }
 

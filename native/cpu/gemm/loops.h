@@ -36,59 +36,65 @@ inline Span part(size_t index, size_t length, size_t n) {
 // Fewer rows than this read B once and cannot repay its packing when its rows are contiguous.
 constexpr size_t kUnpackedRows = 2 * kUnitRows;
 
-// Floats of workspace that compute_tile needs for tiles of at most rows x cols.
+// Floats of workspace that compute_tile needs for tiles of at most rows x cols, whatever the precision.
 inline size_t tile_workspace(size_t rows, size_t cols, size_t k, bool a_transposed) {
   const size_t depth = min_size(k, kDepth);
-  const size_t packed_a = a_transposed ? ceil_div(rows, kUnitRows) * panel_floats(depth) : kUnitRows * (depth + 16);
+  const size_t packed_a =
+      a_transposed ? ceil_div(rows, kUnitRows) * panel_words(depth) : kUnitRows * (round_up(depth, 16) + 16);
   return round_up(depth * round_up(cols, kUnitCols), 16) + round_up(packed_a, 16);
 }
 
 // Rows and columns `rows` x `cols` of the product, over steps `steps` of K only, into c (whose first element is the
 // tile's corner); bias and add as in Product, already moved to the corner.
+template <class Precision = Fp32>
 inline void compute_tile(const Product& q, Span rows, Span cols, Span steps, float alpha, const float* bias,
                          const float* add, float* c, size_t ldc, float* work) {
   if (q.b_transposed && !q.a_transposed && rows.size() <= kThinRows) {
-    dot_tile({rows.size(), cols.size(), steps.size(), q.a + rows.begin * q.lda + steps.begin, q.lda,
-              q.b + cols.begin * q.ldb + steps.begin, q.ldb, c, add, ldc, bias, alpha});
+    dot_tile<Precision>({rows.size(), cols.size(), steps.size(), q.a + rows.begin * q.lda + steps.begin, q.lda,
+                         q.b + cols.begin * q.ldb + steps.begin, q.ldb, c, add, ldc, bias, alpha});
     return;
   }
   const size_t depth_most = max_size(1, even_part(steps.size(), kDepth, 8));
   const size_t panels = ceil_div(cols.size(), kUnitCols);
   float* packed_a = work + round_up(min_size(depth_most, steps.size()) * panels * kUnitCols, 16);
-  const bool in_place = !q.b_transposed && rows.size() < kUnpackedRows;
+  const bool in_place = Precision::kInPlace && !q.b_transposed && rows.size() < kUnpackedRows;
   // Strides of many pages' worth put the rows of a panel into the same few cache sets.
   const bool collide = !q.a_transposed && q.lda % 512 == 0 && cols.size() > kUnitCols;
+  const bool copied = collide || !Precision::kInPlace;
   for (size_t k0 = steps.begin;;) {
-    const size_t depth = min_size(depth_most, steps.end - k0);
+    const size_t depth = min_size(depth_most, steps.end - k0), height_k = words<Precision>(depth);
     // Packed columns begin here: all of them, or only the last few where whole panels are read in place.
     const size_t from = in_place ? cols.size() / kUnitCols * kUnitCols : 0;
     if (q.b_transposed) {
-      pack_b_transposed(q.b + cols.begin * q.ldb + k0, q.ldb, depth, cols.size(), work);
+      pack_b_transposed<Precision>(q.b + cols.begin * q.ldb + k0, q.ldb, depth, cols.size(), work);
     } else if (from < cols.size()) {
-      pack_b(q.b + k0 * q.ldb + cols.begin + from, q.ldb, depth, cols.size() - from, work);
+      pack_b<Precision>(q.b + k0 * q.ldb + cols.begin + from, q.ldb, depth, cols.size() - from, work);
     }
-    if (q.a_transposed) pack_a_transposed(q.a + k0 * q.lda + rows.begin, q.lda, depth, rows.size(), packed_a);
+    if (q.a_transposed)
+      pack_a_transposed<Precision>(q.a + k0 * q.lda + rows.begin, q.lda, depth, rows.size(), packed_a);
     const bool first = k0 == steps.begin;
-    MicroCall call{depth, nullptr, q.lda, nullptr, 0, nullptr, nullptr, ldc, nullptr, alpha, 0};
+    MicroCall call{height_k, nullptr, q.lda, nullptr, 0, nullptr, nullptr, ldc, nullptr, alpha, 0};
     for (size_t i = rows.begin; i < rows.end; i += kUnitRows) {
       const size_t height = min_size(kUnitRows, rows.end - i);
       if (q.a_transposed) {
-        call.a = packed_a + (i - rows.begin) / kUnitRows * panel_floats(depth);
+        call.a = packed_a + (i - rows.begin) / kUnitRows * panel_words(height_k);
         call.lda = kUnitRows;
-      } else if (collide) {
-        call.lda = depth + 16;
-        copy_rows(q.a + i * q.lda + k0, q.lda, depth, height, packed_a, call.lda);
+      } else if (copied) {
+        call.lda = round_up(height_k, 16) + 16;
+        copy_rows<Precision>(q.a + i * q.lda + k0, q.lda, depth, height, packed_a, call.lda);
         call.a = packed_a;
       } else {
         call.a = q.a + i * q.lda + k0;
       }
-      const Micro wide = q.a_transposed ? pick_micro<false, kUnitVecs>(height) : pick_micro<true, kUnitVecs>(height);
-      const Micro narrow = q.a_transposed ? pick_micro<false, 1>(height) : pick_micro<true, 1>(height);
+      const Micro wide = q.a_transposed ? pick_micro<Precision, false, kUnitVecs>(height)
+                                        : pick_micro<Precision, true, kUnitVecs>(height);
+      const Micro narrow =
+          q.a_transposed ? pick_micro<Precision, false, 1>(height) : pick_micro<Precision, true, 1>(height);
       const size_t corner = (i - rows.begin) * ldc;
       for (size_t j = 0; j < panels; j++) {
         const size_t column = j * kUnitCols;
         call.width = min_size(kUnitCols, cols.size() - column);
-        call.b = column < from ? q.b + k0 * q.ldb + cols.begin + column : work + (column - from) * depth;
+        call.b = column < from ? q.b + k0 * q.ldb + cols.begin + column : work + (column - from) * height_k;
         call.ldb = column < from ? q.ldb : kUnitCols;
         call.c = c + corner + column;
         call.bias = first && bias != nullptr ? bias + column : nullptr;
@@ -120,7 +126,7 @@ inline void add_chunks(const Product& q, Span rows, Span cols, const float* part
 }
 
 // Runs product(0) .. product(count - 1), each returning a Product; m, n or k may be 0.
-template <class F>
+template <class Precision, class F>
 inline void run_products(Context& ctx, size_t count, F&& product) {
   // First of each product's tasks and partial tiles. A Product is cheap to make, so it is made again where needed.
   struct Place {
@@ -181,11 +187,11 @@ inline void run_products(Context& ctx, size_t count, F&& product) {
         const Span steps = part(chunk, plan.depth, q.k);
         if (plan.chunks > 1) {
           float* to = partial + (chunk * q.m + rows.begin) * q.n + cols.begin;
-          compute_tile(q, rows, cols, steps, 1.0f, nullptr, nullptr, to, q.n, work);
+          compute_tile<Precision>(q, rows, cols, steps, 1.0f, nullptr, nullptr, to, q.n, work);
         } else {
           const size_t corner = rows.begin * q.ldc + cols.begin;
-          compute_tile(q, rows, cols, steps, q.alpha, q.bias == nullptr ? nullptr : q.bias + cols.begin,
-                       q.add == nullptr ? nullptr : q.add + corner, q.c + corner, q.ldc, work);
+          compute_tile<Precision>(q, rows, cols, steps, q.alpha, q.bias == nullptr ? nullptr : q.bias + cols.begin,
+                                  q.add == nullptr ? nullptr : q.add + corner, q.c + corner, q.ldc, work);
         }
       });
   if (whole.partial == 0) return;
@@ -197,6 +203,16 @@ inline void run_products(Context& ctx, size_t count, F&& product) {
       add_chunks(q, {rows.begin + own.begin, rows.begin + own.end}, cols, partial, plan.chunks);
     }
   });
+}
+
+// The same with the precision of a row: 0 fp32, 1 bf16.
+template <class F>
+inline void run_products(Context& ctx, uint32_t precision, size_t count, F&& product) {
+  if (precision == 1) {
+    run_products<Bf16>(ctx, count, product);
+  } else {
+    run_products<Fp32>(ctx, count, product);
+  }
 }
 
 }  // namespace sweetspot::SWEETSPOT_ISA

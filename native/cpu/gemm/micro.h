@@ -1,8 +1,8 @@
 // The microkernel: a tile of C held in registers while K passes by, and the only sizes that differ between ISAs.
-// Each step of K loads kUnitCols columns of B and broadcasts one number of A for each row. A new ISA sets kUnitRows and
-// kUnitVecs so that rows * vecs accumulators, `vecs` vectors of B and one of A fit in its registers.
+// Each word of K (precision.h) loads kUnitCols columns of B and broadcasts one word of A for each row. A new ISA sets
+// kUnitRows and kUnitVecs so that rows * vecs accumulators, `vecs` vectors of B and one of A fit in its registers.
 #pragma once
-#include "cpu/kernel.h"
+#include "cpu/gemm/precision.h"
 
 namespace sweetspot::SWEETSPOT_ISA {
 
@@ -19,9 +19,9 @@ constexpr size_t kUnitCols = kUnitVecs * Vec::N;
 
 // One call: c (rows, width) = alpha * a b (+ bias) (+ add). b has whole vectors behind every row, whatever the width.
 struct MicroCall {
-  size_t depth;
+  size_t depth;  // words of K
   const float* a;
-  size_t lda;  // between rows when A is row-major, else between steps of K
+  size_t lda;  // between rows when A is row-major, else between words of K
   const float* b;
   size_t ldb;
   float* c;
@@ -32,8 +32,8 @@ struct MicroCall {
   size_t width;
 };
 
-// RowMajor: a[row * lda + step]; otherwise a[step * lda + row].
-template <bool RowMajor, size_t Rows, size_t Vecs>
+// RowMajor: a[row * lda + word]; otherwise a[word * lda + row].
+template <class Precision, bool RowMajor, size_t Rows, size_t Vecs>
 void micro(const MicroCall& call) {
   Vec acc[Rows][Vecs];
 #pragma GCC unroll 16
@@ -59,7 +59,7 @@ void micro(const MicroCall& call) {
       const size_t step = i % 4 == 0 ? 0 : i % 4 == 1 ? lda : i % 4 == 2 ? 2 * lda : lda3;
       const Vec x = Vec::set(RowMajor ? base[step] : a[i]);
 #pragma GCC unroll 4
-      for (size_t v = 0; v < Vecs; v++) acc[i][v] = fma(x, y[v], acc[i][v]);
+      for (size_t v = 0; v < Vecs; v++) acc[i][v] = Precision::multiply(x, y[v], acc[i][v]);
     }
     b += ldb;
     if (RowMajor) {
@@ -95,12 +95,12 @@ void micro(const MicroCall& call) {
 using Micro = void (*)(const MicroCall&);
 
 // The microkernel for `rows` in 1..kUnitRows; a partial tile of rows costs what it has, not a whole tile.
-template <bool RowMajor, size_t Vecs, size_t Rows = kUnitRows>
+template <class Precision, bool RowMajor, size_t Vecs, size_t Rows = kUnitRows>
 inline Micro pick_micro(size_t rows) {
   if constexpr (Rows > 1) {
-    if (rows != Rows) return pick_micro<RowMajor, Vecs, Rows - 1>(rows);
+    if (rows != Rows) return pick_micro<Precision, RowMajor, Vecs, Rows - 1>(rows);
   }
-  return micro<RowMajor, Rows, Vecs>;
+  return micro<Precision, RowMajor, Rows, Vecs>;
 }
 
 }  // namespace sweetspot::SWEETSPOT_ISA

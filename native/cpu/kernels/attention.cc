@@ -1,8 +1,8 @@
-// Causal attention, forward. Flash style: queries in blocks of 6 rows, keys in tiles of 288, a running maximum and sum
-// per query, so that scores exist only as one (6, 288) tile a thread. Sequences up to 288 need a single tile and never
-// rescale. Keys are packed transposed, so that a vector of keys is scored at once; values keep their order.
-// A block multiplies the keys that all its rows see together; the triangle at the end of the block is added row by row,
-// because a masked value must not even be multiplied by 0 (it could be infinite).
+// Causal attention, forward. Flash style: queries in blocks of tile_rows, keys in tiles of 288, a running maximum and
+// sum per query, so that scores exist only as one (tile_rows, 288) tile a thread. Sequences up to 288 need a single
+// tile and never rescale. Keys are packed transposed, so that a vector of keys is scored at once; values keep their
+// order. A block multiplies the keys that all its rows see together; the triangle at the end of the block is added row
+// by row, because a masked value must not even be multiplied by 0 (it could be infinite).
 //
 // Work is split by (query chunk, batch, head). Every task packs the keys it needs, a cost of a few percent with 96
 // queries a chunk. Late chunks see more keys and go first, so that the last tasks are the short ones.
@@ -86,6 +86,12 @@ void attend(const Head& head, size_t begin, size_t end, const Workspace& w) {
           softmax_row(w, block - begin + r, w.scores + r * key_tile, limit, padded, start == 0);
       float* y = w.sums + (block - begin) * padded;
       multiply<tile_rows>({w.scores, key_tile, 1}, w.values, padded, common, y, padded, padded, start != 0);
+      if (most == common) continue;
+      if (common > 0 && most == common + rows - 1 && common + tile_rows <= key_tile) {
+        // Rows past the end, if any, gather numbers that nobody reads.
+        triangle<false>({w.scores + common, key_tile, 1}, w.values + common * padded, padded, y, padded, padded);
+        continue;
+      }
       for (size_t r = 1; r < rows; r++)
         multiply<1>({w.scores + r * key_tile + common, 0, 1}, w.values + common * padded, padded,
                     visible(block + r) - common, y + r * padded, padded, padded, true);

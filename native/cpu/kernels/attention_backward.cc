@@ -1,16 +1,16 @@
 // Causal attention, backward. One task owns a key head of one sequence and all query heads that read it, so dk and dv
 // gather in a fixed order without partial copies. Probabilities are made again from lse, never stored:
 //   p = exp(scale q k^T - lse)   dv = p^T dy   ds = p (dy v^T - rowsum(dy y))   dq = scale ds k   dk = scale ds^T q
-// Keys go in tiles of 96, queries in blocks of 24, so that a tile, its gradients and a block's p and ds stay in L2.
-// scale is folded into the packed queries, which serve both scores and dk. As in the forward pass the blocks on the
-// diagonal are cut into full rectangles of 6 and triangles done row by row: a masked pair is never multiplied.
+// Keys go in tiles of 96, queries in blocks of 24 or 32, so that a tile, its gradients and a block's p and ds stay in
+// L2. scale is folded into the packed queries, which serve both scores and dk. As in the forward pass the blocks on the
+// diagonal are cut into full rectangles and triangles of tile_rows: a masked pair is never multiplied.
 #include "cpu/kernels/attention_tile.h"
 
 namespace sweetspot::SWEETSPOT_ISA {
 namespace {
 
-constexpr size_t key_tile = 96;  // multiples of tile_rows, of every Vec::N, and the tile of the block
-constexpr size_t query_block = 24;
+constexpr size_t key_tile = Vec::N >= 16 ? 256 : 288;  // a multiple of tile_rows, of Vec::N and of query_block
+constexpr size_t query_block = Vec::N >= 16 ? 64 : 48;
 
 // One thread's scratch: the packed key tile and its gradients, then the packed query block and its products.
 struct Workspace {
@@ -51,10 +51,18 @@ void gather_keys(const float* p, const float* source, size_t padded, size_t rows
                  float* target) {
   for (size_t key = 0; key < keys; key += tile_rows) {
     const auto first_row = [&](size_t j) { return j <= lead ? 0 : min_size(rows, j - lead); };
-    const size_t full = first_row(key + tile_rows - 1);
+    const bool diagonal = key >= lead && key - lead + tile_rows <= rows && key + tile_rows <= keys;
+    // From here on every row sees every key of the group.
+    const size_t full = diagonal ? key - lead + tile_rows : first_row(key + tile_rows - 1);
     if (full < rows)
       multiply<tile_rows>({p + full * key_tile + key, 1, key_tile}, source + full * padded, padded, rows - full,
                           target + key * padded, padded, padded, true);
+    if (diagonal) {
+      const size_t base = key - lead;
+      triangle<true>({p + base * key_tile + key, 1, key_tile}, source + base * padded, padded, target + key * padded,
+                     padded, padded);
+      continue;
+    }
     for (size_t j = key; j < min_size(keys, key + tile_rows); j++) {
       const size_t from = first_row(j);
       if (from < full)
@@ -83,7 +91,14 @@ void block_gradients(const Workspace& w, size_t dim, size_t rows, size_t lead, s
     const size_t common = visible(r);
     float* dq = w.dq + r * padded;
     multiply<tile_rows>({w.ds + r * key_tile, key_tile, 1}, w.keys, padded, common, dq, padded, padded, false);
-    for (size_t i = 1; i < min_size(tile_rows, rows - r); i++)
+    const size_t here = min_size(tile_rows, rows - r), most = visible(r + here - 1);
+    if (most == common + here - 1 && common + tile_rows <= key_tile) {
+      // Rows past the end, if any, gather numbers that nobody reads.
+      triangle<false>({w.ds + r * key_tile + common, key_tile, 1}, w.keys + common * padded, padded, dq, padded,
+                      padded);
+      continue;
+    }
+    for (size_t i = 1; i < here; i++)
       multiply<1>({w.ds + (r + i) * key_tile + common, 0, 1}, w.keys + common * padded, padded, visible(r + i) - common,
                   dq + i * padded, padded, padded, true);
   }

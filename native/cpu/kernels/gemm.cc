@@ -14,7 +14,7 @@ void gemm(Context& ctx, const GemmRow& row) {
   }
   const float* bias = row.bias.present() ? ctx.f32(row.bias) : nullptr;
   const float* add = row.add.present() ? ctx.f32(row.add) : nullptr;
-  run_products(ctx, batch, [&](size_t i) {
+  run_products(ctx, row.precision, batch, [&](size_t i) {
     const size_t c = i * row.strideC;
     return Product{ctx.f32(row.a) + i * row.strideA,
                    ctx.f32(row.b) + i * row.strideB,

@@ -28,7 +28,7 @@ void grouped_gemm(Context& ctx, const GroupedGemmRow& row) {
   if (!offsets_valid(ctx, offsets, row.groups, row.rows)) return;
   const float* add = row.add.present() ? ctx.f32(row.add) : nullptr;
   const size_t n = row.n, k = row.k;
-  run_products(ctx, row.groups, [&](size_t g) {
+  run_products(ctx, row.precision, row.groups, [&](size_t g) {
     const size_t first = static_cast<size_t>(offsets[g]), rows = static_cast<size_t>(offsets[g + 1]) - first;
     return Product{ctx.f32(row.a) + first * k,
                    ctx.f32(row.b) + g * n * k,
@@ -52,7 +52,7 @@ void grouped_gemm_dw(Context& ctx, const GroupedGemmDwRow& row) {
   if (!offsets_valid(ctx, offsets, row.groups, row.rows)) return;
   const size_t m = row.m, n = row.n;
   // The rows of a group are the K of its product; a group without rows is a product with K = 0, which writes zeros.
-  run_products(ctx, row.groups, [&](size_t g) {
+  run_products(ctx, row.precision, row.groups, [&](size_t g) {
     const size_t first = static_cast<size_t>(offsets[g]), rows = static_cast<size_t>(offsets[g + 1]) - first;
     return Product{ctx.f32(row.a) + first * m,
                    ctx.f32(row.b) + first * n,

@@ -13,11 +13,13 @@ namespace {
 // Adding and subtracting this rounds a double below 2^51 to an integer, on machines without a rounding instruction too.
 constexpr double rounder = 6755399441055744.0;
 
-// cosine[j], sine[j] of position * turns[j] whole turns.
-void angles(int32_t position, const double* turns, size_t half, float sign, float* cosine, float* sine) {
-  for (size_t j = 0; j < half; j++) {
-    const double all = position * turns[j];
-    const double turn = all - ((all + rounder) - rounder);
+// Rows whose angles are computed together: a head of 16 has only 8 of them, too few for the vectors of one loop.
+constexpr size_t angle_rows = 16;
+
+// cosine[i], sine[i] of all[i] whole turns.
+void angles(const double* all, size_t n, float sign, float* cosine, float* sine) {
+  for (size_t j = 0; j < n; j++) {
+    const double turn = all[j] - ((all[j] + rounder) - rounder);
     const double quarter = (4.0 * turn + rounder) - rounder;
     const float r = static_cast<float>((turn - 0.25 * quarter) * 6.283185307179586);
     const float q = static_cast<float>(quarter);  // -2, -1, 0, 1 or 2
@@ -49,7 +51,8 @@ void rope(Context& ctx, const RopeRow& row) {
   const float *x = ctx.f32(row.x), sign = row.inverse ? -1.0f : 1.0f;
   const int32_t* positions = ctx.i32(row.positions);
   float* y = ctx.f32(row.y);
-  const size_t part = round_up(2 * half, 16);
+  // Threads' parts lie a few cache lines apart: neighbours are fetched in pairs, and would be fought over.
+  const size_t count = angle_rows * half, part = round_up(4 * count, 16) + 64;
   auto* scratch = static_cast<float*>(ctx.scratch((ctx.threads * part + 2 * half) * sizeof(float) + 64));
   if (scratch == nullptr) return;
   auto* turns = reinterpret_cast<double*>(scratch + ctx.threads * part);
@@ -57,16 +60,24 @@ void rope(Context& ctx, const RopeRow& row) {
     turns[j] = std::pow(static_cast<double>(row.theta), -2.0 * static_cast<double>(j) / static_cast<double>(dim)) /
                6.283185307179586;
   parallel(ctx, ceil_div(rows, block), [&](uint32_t task, uint32_t thread) {
-    float *cosine = scratch + thread * part, *sine = cosine + half;
-    for (size_t r = task * block; r < min_size(rows, (task + 1) * block); r++) {
-      angles(positions[r], turns, half, sign, cosine, sine);
-      const float* from = x + r * width;
-      float* to = y + r * width;
-      for (size_t h = 0; h < rotated; h++) {
-        rotate(from + h * dim, to + h * dim, cosine, sine, half);
-        if (dim % 2 == 1) to[h * dim + dim - 1] = from[h * dim + dim - 1];
+    float *cosine = scratch + thread * part, *sine = cosine + count;
+    auto* all = reinterpret_cast<double*>(sine + count);
+    const size_t end = min_size(rows, (task + 1) * block);
+    for (size_t begin = task * block; begin < end; begin += angle_rows) {
+      const size_t some = min_size(angle_rows, end - begin);
+      for (size_t r = 0; r < some; r++)
+        for (size_t j = 0; j < half; j++) all[r * half + j] = positions[begin + r] * turns[j];
+      angles(all, some * half, sign, cosine, sine);
+      for (size_t r = 0; r < some; r++) {
+        const float* from = x + (begin + r) * width;
+        float* to = y + (begin + r) * width;
+        for (size_t i = 0; i < width; i += 16) __builtin_prefetch(from + 4 * width + i);
+        for (size_t h = 0; h < rotated; h++) {
+          rotate(from + h * dim, to + h * dim, cosine + r * half, sine + r * half, half);
+          if (dim % 2 == 1) to[h * dim + dim - 1] = from[h * dim + dim - 1];
+        }
+        row_copy(from + rotated * dim, to + rotated * dim, row.kvHeads * dim);
       }
-      row_copy(from + rotated * dim, to + rotated * dim, row.kvHeads * dim);
     }
   });
 }

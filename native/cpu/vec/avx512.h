@@ -102,5 +102,23 @@ inline float max_lane(Vec a) {
   return _mm512_reduce_max_ps(a.v);
 }
 
+#if defined(__AVX512BF16__)
+// Vectors whose lanes are pairs of bf16, rounded to nearest even; inputs below 2^-126 count as 0.
+// Lane i: (x[2 i], x[2 i + 1]) of the 2 N floats in x, then y.
+inline Vec bf16_pairs(Vec x, Vec y) {
+  return {(__m512)_mm512_cvtne2ps_pbh(y.v, x.v)};
+}
+// Lane i: (x[i], y[i]).
+inline Vec bf16_interleaved(Vec x, Vec y) {
+  alignas(64) static constexpr uint16_t order[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                                     8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return {(__m512)_mm512_permutexvar_epi16(_mm512_load_si512(order), (__m512i)bf16_pairs(x, y).v)};
+}
+// a[0] * b[0] + a[1] * b[1] + c for the pair in each lane of a and b.
+inline Vec bf16_dot(Vec a, Vec b, Vec c) {
+  return {_mm512_dpbf16_ps(c.v, (__m512bh)a.v, (__m512bh)b.v)};
+}
+#endif
+
 }  // namespace sweetspot::SWEETSPOT_ISA
 #include "cpu/vec/math.h"

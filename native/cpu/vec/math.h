@@ -7,9 +7,8 @@ namespace sweetspot::SWEETSPOT_ISA {
 // exp(-inf) is about 1e-38, not 0. NaN gives NaN.
 inline Vec exp(Vec x) {
   const Vec low = Vec::set(-87.3f), high = Vec::set(88.3f);
-  // Written as selects so that a NaN passes through (min and max would drop it).
-  Vec y = select_less(x, low, low, x);
-  y = select_less(high, y, high, y);
+  // max and min return their second operand when either is NaN, so that a NaN passes through.
+  const Vec y = min(high, max(low, x));
   const Vec n = round(y * Vec::set(1.44269504088896341f));
   Vec r = fma(n, Vec::set(-0.693359375f), y);
   r = fma(n, Vec::set(2.12194440e-4f), r);

@@ -104,7 +104,7 @@ void gemm(Launch& l, const GemmRow& row) {
     p.m *= p.batch;
     p.batch = 1;
   }
-  multiply(l, p, l.matmul);
+  multiply(l, p, row.precision == 1 ? Matmul::bf16 : l.matmul);
 }
 
 }  // namespace sweetspot::cuda

@@ -61,7 +61,7 @@ void grouped_gemm(Launch& l, const GroupedGemmRow& row) {
   p.group_tiles = tiles;
   launch(l, plan_groups_kernel, 1, kThreads, 0, l.fault(), l.i32(row.offsets), row.groups, row.rows, size, tiles,
          p.group_tile_count);
-  multiply(l, p, l.matmul);
+  multiply(l, p, row.precision == 1 ? Matmul::bf16 : l.matmul);
 }
 
 void grouped_gemm_dw(Launch& l, const GroupedGemmDwRow& row) {
@@ -73,7 +73,7 @@ void grouped_gemm_dw(Launch& l, const GroupedGemmDwRow& row) {
   p.stride_c = static_cast<size_t>(row.m) * row.n;
   launch(l, plan_groups_kernel, 1, kThreads, 0, l.fault(), p.offsets, row.groups, row.rows, 1u,
          static_cast<GroupTile*>(nullptr), 0u);
-  multiply(l, p, l.matmul);
+  multiply(l, p, row.precision == 1 ? Matmul::bf16 : l.matmul);
 }
 
 }  // namespace sweetspot::cuda

@@ -28,6 +28,10 @@ __global__ void __launch_bounds__(kThreads) fma_kernel(Fault fault, float* y, ui
   if (blockIdx.x == 0 && threadIdx.x == 0) y[0] = static_cast<float>(flops / 1e9);
 }
 
+__global__ void no_roof_kernel(Fault fault, float* y) {
+  if (!fault.failed()) y[0] = 0;
+}
+
 __global__ void __launch_bounds__(kThreads) read_kernel(Fault fault, const float* x, float* partial, size_t n) {
   if (fault.failed()) return;
   const auto* x4 = reinterpret_cast<const float4*>(x);
@@ -52,10 +56,26 @@ __global__ void __launch_bounds__(kThreads) finish_kernel(Fault fault, const flo
   if (threadIdx.x == 0) y[0] = own;
 }
 
+__global__ void clock_kernel(Fault fault, uint64_t* y) {
+  if (fault.failed()) return;
+  uint64_t now;
+  asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+  *y = now;
+}
+
 }  // namespace
+
+void clock(Launch& l, const ClockRow& row) {
+  launch(l, clock_kernel, 1, 1, 0, l.fault(), reinterpret_cast<uint64_t*>(l.raw(row.y)));
+}
 
 void roof_fma(Launch& l, const RoofFmaRow& row) {
   launch(l, fma_kernel, static_cast<uint32_t>(l.sms) * 8, kThreads, 0, l.fault(), l.f32(row.y), row.iterations, 0.5f);
+}
+
+// Not measured here yet: 0 says so. Products in bf16 run on tensor cores, whose roof is a matrix product's.
+void roof_bf16(Launch& l, const RoofBf16Row& row) {
+  launch(l, no_roof_kernel, 1, 1, 0, l.fault(), l.f32(row.y));
 }
 
 void roof_read(Launch& l, const RoofReadRow& row) {

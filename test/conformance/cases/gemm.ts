@@ -12,15 +12,17 @@ interface Layout {
   /** Batch strides of a and b are 0: one matrix for all. */
   readonly shareA?: boolean;
   readonly shareB?: boolean;
+  /** 1: bf16. */
+  readonly precision?: number;
 }
 
 /** Dims of one product, tight unless `layout` says otherwise. */
 export function gemmDims(m: number, n: number, k: number, layout: Layout = {}): RowDims<'gemm'> {
-  const { transA = 0, transB = 0, batch = 1, pad = 0 } = layout;
+  const { transA = 0, transB = 0, batch = 1, pad = 0, precision = 0 } = layout;
   const [lda, ldb, ldc] = [(transA ? m : k) + pad, (transB ? k : n) + pad, n + pad];
   const strideA = layout.shareA ? 0 : lda * (transA ? k : m);
   const strideB = layout.shareB ? 0 : ldb * (transB ? n : k);
-  return { batch, m, n, k, transA, transB, lda, ldb, ldc, strideA, strideB, strideC: ldc * m };
+  return { batch, m, n, k, transA, transB, lda, ldb, ldc, strideA, strideB, strideC: ldc * m, precision };
 }
 
 const shapes = [
@@ -110,8 +112,31 @@ export const cases = defineCases({
       inputs: { bias: sprinkle([NaN]), add: sprinkle([Infinity]) },
       label: 'special',
     },
+    // bf16: tails of rows, columns and pairs of steps, the thin path, blocks and chunks of K.
+    ...range(0, 33).flatMap((i): CaseEntry<'gemm'>[] => [
+      { dims: gemmDims(9, i, 5, { precision: 1 }), base: (i % 3) * 64, label: 'n' },
+      { dims: gemmDims(i, 18, 4, { transB: 1, precision: 1 }), with: ['add'], label: 'm' },
+      { dims: gemmDims(13, 19, i, { transA: 1, precision: 1 }), with: ['bias'], label: 'k' },
+      { dims: gemmDims(13, 19, i, { transB: 1, precision: 1 }), label: 'k' },
+    ]),
+    ...product([...shapes, ...wide], transposes).map(
+      ([[m, n, k], [transA, transB]]): CaseEntry<'gemm'> => ({
+        dims: gemmDims(m, n, k, { transA, transB, precision: 1 }),
+        scalars: { alpha: -0.5 },
+        with: ['bias', 'add'],
+      }),
+    ),
+    ...layouts.map((layout): CaseEntry<'gemm'> => ({ dims: gemmDims(70, 35, 20, { ...layout, precision: 1 }) })),
+    ...transposes.map(
+      ([transA, transB]): CaseEntry<'gemm'> => ({
+        dims: gemmDims(21, 37, 25, { transA, transB, precision: 1 }),
+        inputs: { a: sprinkle([NaN]), b: sprinkle([Infinity, -Infinity]) },
+        label: 'special',
+      }),
+    ),
     { dims: gemmDims(320, 352, 256), large: true },
     { dims: gemmDims(512, 192, 64, { transB: 1 }), with: ['bias'], large: true },
     { dims: gemmDims(64, 192, 2048, { transA: 1 }), with: ['add'], large: true },
+    { dims: gemmDims(320, 352, 256, { precision: 1 }), large: true },
   ],
 });

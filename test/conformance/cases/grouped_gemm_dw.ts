@@ -21,15 +21,20 @@ export const cases = defineCases({
   length: ({ rows }) => rows,
   inputs: { offsets: offsetsTo('rows') },
   list: [
-    { dims: { groups: 0, rows: 0, m: 4, n: 4 } },
-    ...shapes.map(([groups, rows, m, n]) => ({ dims: { groups, rows, m, n } })),
-    ...sweep((n, base) => ({ dims: { groups: 3, rows: 17, m: 7, n }, base })),
+    { dims: { groups: 0, rows: 0, m: 4, n: 4, precision: 0 } },
+    ...shapes.map(([groups, rows, m, n]) => ({ dims: { groups, rows, m, n, precision: 0 } })),
+    ...shapes.map(([groups, rows, m, n]) => ({ dims: { groups, rows, m, n, precision: 1 } })),
+    ...sweep((n, base) => ({ dims: { groups: 3, rows: 17, m: 7, n, precision: 0 }, base })),
     {
-      dims: { groups: 4, rows: 20, m: 9, n: 9 },
+      dims: { groups: 4, rows: 20, m: 9, n: 9, precision: 0 },
       inputs: { offsets: () => [0, 0, 0, 20, 20] },
       label: 'one full group',
     },
-    { dims: { groups: 4, rows: 40, m: 9, n: 19 }, inputs: { a: sprinkle([NaN, Infinity]) }, label: 'special' },
-    { dims: { groups: 8, rows: 1024, m: 96, n: 128 }, large: true },
+    {
+      dims: { groups: 4, rows: 40, m: 9, n: 19, precision: 0 },
+      inputs: { a: sprinkle([NaN, Infinity]) },
+      label: 'special',
+    },
+    { dims: { groups: 8, rows: 1024, m: 96, n: 128, precision: 0 }, large: true },
   ],
 });

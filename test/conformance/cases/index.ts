@@ -15,6 +15,8 @@ import { cases as bincount } from './bincount.js';
 import { cases as broadcast } from './broadcast.js';
 import { cases as cast } from './cast.js';
 import { cases as clipScale } from './clip_scale.js';
+import { cases as combineRows } from './combine_rows.js';
+import { cases as combineRowsBackward } from './combine_rows_backward.js';
 import { cases as crossEntropy } from './cross_entropy.js';
 import { cases as csrGemm } from './csr_gemm.js';
 import { cases as embedding } from './embedding.js';
@@ -31,11 +33,14 @@ import { cases as reduceSum } from './reduce_sum.js';
 import { cases as rmsNorm } from './rms_norm.js';
 import { cases as rmsNormBackward } from './rms_norm_backward.js';
 import { cases as rope } from './rope.js';
+import { cases as routeSort } from './route_sort.js';
 import { cases as softmax } from './softmax.js';
 import { cases as softmaxBackward } from './softmax_backward.js';
 import { cases as sumSquares } from './sum_squares.js';
 import { cases as swiglu } from './swiglu.js';
 import { cases as swigluBackward } from './swiglu_backward.js';
+import { cases as topkSoftmax } from './topk_softmax.js';
+import { cases as topkSoftmaxBackward } from './topk_softmax_backward.js';
 
 export const CASES: { readonly [K in OracleName]: readonly Case[] } = {
   fill,
@@ -73,4 +78,9 @@ export const CASES: { readonly [K in OracleName]: readonly Case[] } = {
   clip_scale: clipScale,
   adamw,
   kmeans_assign: kmeansAssign,
+  topk_softmax: topkSoftmax,
+  topk_softmax_backward: topkSoftmaxBackward,
+  route_sort: routeSort,
+  combine_rows: combineRows,
+  combine_rows_backward: combineRowsBackward,
 };

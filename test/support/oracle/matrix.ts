@@ -1,10 +1,12 @@
-// Oracle of the matrix products: the three nested loops of the definition.
+// Oracle of the matrix products: the three nested loops of the definition. With precision 1 both factors are rounded to
+// bf16 first; their products are exact in float32, so the tolerance is that of float32 sums.
 import type { OracleTable } from './op.js';
 import { DataError } from './op.js';
 
 export const matrix: Pick<OracleTable, 'gemm' | 'grouped_gemm' | 'grouped_gemm_dw' | 'csr_gemm'> = {
-  gemm: ({ a, b, bias, add, c }, d, { alpha }) => {
+  gemm: ({ a: wholeA, b: wholeB, bias, add, c }, d, { alpha }) => {
     const { batch, m, n, k, lda, ldb, ldc } = d;
+    const [a, b] = factors(d.precision, wholeA, wholeB);
     const [aRow, aCol] = d.transA ? [1, lda] : [lda, 1];
     const [bRow, bCol] = d.transB ? [1, ldb] : [ldb, 1];
     for (let s = 0; s < batch; s++) {
@@ -21,8 +23,9 @@ export const matrix: Pick<OracleTable, 'gemm' | 'grouped_gemm' | 'grouped_gemm_d
     }
   },
 
-  grouped_gemm: ({ a, b, offsets, add, c }, { groups, rows, n, k, transB }) => {
+  grouped_gemm: ({ a: wholeA, b: wholeB, offsets, add, c }, { groups, rows, n, k, transB, precision }) => {
     checkOffsets(offsets, groups, rows);
+    const [a, b] = factors(precision, wholeA, wholeB);
     for (let g = 0; g < groups; g++) {
       for (let i = offsets[g]!; i < offsets[g + 1]!; i++) {
         for (let j = 0; j < n; j++) {
@@ -34,8 +37,9 @@ export const matrix: Pick<OracleTable, 'gemm' | 'grouped_gemm' | 'grouped_gemm_d
     }
   },
 
-  grouped_gemm_dw: ({ a, b, offsets, dw }, { groups, rows, m, n }) => {
+  grouped_gemm_dw: ({ a: wholeA, b: wholeB, offsets, dw }, { groups, rows, m, n, precision }) => {
     checkOffsets(offsets, groups, rows);
+    const [a, b] = factors(precision, wholeA, wholeB);
     dw.fill(0);
     for (let g = 0; g < groups; g++) {
       for (let r = offsets[g]!; r < offsets[g + 1]!; r++) {
@@ -59,6 +63,21 @@ export const matrix: Pick<OracleTable, 'gemm' | 'grouped_gemm' | 'grouped_gemm_d
     }
   },
 };
+
+const factors = (precision: number, a: Float64Array, b: Float64Array) =>
+  precision === 1 ? ([a.map(roundToBf16), b.map(roundToBf16)] as const) : ([a, b] as const);
+
+/** The nearest number with 8 significant bits and the exponents of float32, ties to even. */
+function roundToBf16(x: number): number {
+  if (!Number.isFinite(x) || x === 0) return x;
+  const exponent = Math.max(Math.floor(Math.log2(Math.abs(x))), -126);
+  const scaled = x / 2 ** (exponent - 7);
+  const below = Math.floor(scaled);
+  const rest = scaled - below;
+  const up = rest > 0.5 || (rest === 0.5 && below % 2 !== 0);
+  const value = (below + (up ? 1 : 0)) * 2 ** (exponent - 7);
+  return Math.abs(value) >= 2 ** 128 ? Math.sign(x) * Infinity : value;
+}
 
 /** offsets[0..groups] must rise from 0 to `end`; repeated values are empty groups. */
 function checkOffsets(offsets: Float64Array, groups: number, end: number): void {

@@ -4,7 +4,7 @@ import type { OpName, OpRows } from '../../../ts/backend/ops.gen.js';
 import type { RowDims, RowScalars } from '../../../ts/backend/rows.js';
 
 /** Ops that measure the machine have no meaning to check. */
-export type OracleName = Exclude<OpName, 'roof_fma' | 'roof_read'>;
+export type OracleName = Exclude<OpName, 'roof_fma' | 'roof_bf16' | 'roof_read' | 'clock'>;
 
 export type Arrays<K extends OpName> = { readonly [P in OpRows[K]['required']]: Float64Array } & {
   readonly [P in OpRows[K]['optional']]?: Float64Array | undefined;

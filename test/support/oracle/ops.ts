@@ -11,11 +11,13 @@ import { matrix } from './matrix.js';
 import { norm } from './norm.js';
 import type { Arrays, OracleName, OracleTable } from './op.js';
 import { optimizer } from './optimizer.js';
+import { routing } from './routing.js';
 import { rowwise } from './rowwise.js';
 
 export const ORACLE_OPS: OracleTable = {
   ...elementwise,
   ...rowwise,
+  ...routing,
   ...matrix,
   ...embedding,
   ...norm,

@@ -1,0 +1,221 @@
+// Routing of mixture layers: the k largest of a row's softmax, the choices sorted by expert, and the weighted sum of
+// what comes back. A warp owns a row; the sort is stable, so choices of one expert stay in their order.
+#include <cub/device/device_radix_sort.cuh>
+
+#include "cuda/kernels/rows.cuh"
+
+namespace sweetspot::cuda {
+namespace {
+
+__global__ void raise_kernel(Fault fault, ErrorCode code, int32_t value, uint32_t extra) {
+  if (!fault.stopped()) fault.raise(code, value, extra);
+}
+
+// A logit as the choice sees it: NaN counts as minus infinity.
+__device__ inline float score_of(const float* x, const float* bias, uint32_t e) {
+  const float v = bias == nullptr ? x[e] : __fadd_rn(x[e], bias[e]);
+  return isnan(v) ? -INFINITY : v;
+}
+
+// k rounds; each takes the best expert behind the one before it, in the order of score, then of number.
+__global__ void __launch_bounds__(kThreads)
+    topk_softmax_kernel(Fault fault, const float* x, const float* bias, float* p, int32_t* ids, float* lse,
+                        uint32_t rows, uint32_t experts, uint32_t k, bool normalize) {
+  if (fault.failed()) return;
+  const size_t r = Team<32>::row();
+  if (r >= rows) return;
+  const uint32_t lane = Team<32>::lane();
+  const float* row = x + r * experts;
+  float most = -INFINITY;
+  for (uint32_t e = lane; e < experts; e += 32) most = fmaxf(most, row[e]);
+  most = warp_max(most);
+  float sum = 0;
+  for (uint32_t e = lane; e < experts; e += 32) sum += expf(row[e] - most);
+  sum = warp_sum(sum);
+  if (lse != nullptr && lane == 0) lse[r] = most + logf(sum);
+  float last = INFINITY, chosen_most = -INFINITY;
+  int64_t last_id = -1;
+  for (uint32_t c = 0; c < k; c++) {
+    float best = -INFINITY;
+    uint32_t winner = 0xffffffffu;
+    for (uint32_t e = lane; e < experts; e += 32) {
+      const float v = score_of(row, bias, e);
+      const bool behind = v < last || (v == last && e > last_id);
+      if (behind && (winner == 0xffffffffu || v > best)) best = v, winner = e;
+    }
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2) {
+      const float other = __shfl_xor_sync(0xffffffffu, best, step);
+      const uint32_t id = __shfl_xor_sync(0xffffffffu, winner, step);
+      if (id != 0xffffffffu && (winner == 0xffffffffu || other > best || (other == best && id < winner)))
+        best = other, winner = id;
+    }
+    last = best, last_id = winner;
+    chosen_most = fmaxf(chosen_most, row[winner]);
+    if (lane == 0) ids[r * k + c] = static_cast<int32_t>(winner);
+  }
+  // Every lane reads what lane 0 wrote.
+  __syncwarp();
+  const float shift = normalize ? chosen_most : most;
+  float total = sum;
+  if (normalize) {
+    total = 0;
+    for (uint32_t c = lane; c < k; c += 32) total += expf(row[ids[r * k + c]] - shift);
+    total = warp_sum(total);
+    if (isnan(sum)) total = NAN;
+  }
+  for (uint32_t c = lane; c < k; c += 32) p[r * k + c] = expf(row[ids[r * k + c]] - shift) / total;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    topk_softmax_backward_kernel(Fault fault, const float* dp, const float* dlse, const float* x, const float* p,
+                                 const int32_t* ids, const float* lse, const float* add, float* dx, uint32_t rows,
+                                 uint32_t experts, uint32_t k, bool normalize) {
+  if (fault.stopped()) return;
+  const size_t r = Team<32>::row();
+  if (r >= rows) return;
+  const uint32_t lane = Team<32>::lane();
+  const size_t at = r * experts;
+  float mean = 0;
+  for (uint32_t c = lane; c < k; c += 32) mean = fmaf(dp[r * k + c], p[r * k + c], mean);
+  mean = warp_sum(mean);
+  const bool whole = dlse != nullptr || !normalize;
+  const float factor = whole ? (dlse == nullptr ? 0.0f : dlse[r]) - (normalize ? 0.0f : mean) : 0.0f;
+  for (uint32_t e = lane; e < experts; e += 32) {
+    const float d = whole ? factor * expf(x[at + e] - lse[r]) : 0.0f;
+    dx[at + e] = add == nullptr ? d : d + add[at + e];
+  }
+  __syncwarp();
+  for (uint32_t c = lane; c < k; c += 32) {
+    const int32_t id = ids[r * k + c];
+    if (static_cast<uint32_t>(id) >= experts) {
+      fault.raise(kIdOutside, id, experts);
+      continue;
+    }
+    dx[at + id] += p[r * k + c] * (dp[r * k + c] - (normalize ? mean : 0.0f));
+  }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    route_key_kernel(Fault fault, const int32_t* ids, size_t n, uint32_t groups, uint32_t* keys, uint32_t* order) {
+  if (fault.stopped()) return;
+  for (size_t i = flat_index(); i < n; i += flat_stride()) {
+    const bool outside = static_cast<uint32_t>(ids[i]) >= groups;
+    if (outside) fault.raise(kIdOutside, ids[i], groups);
+    keys[i] = outside ? groups : static_cast<uint32_t>(ids[i]);
+    order[i] = static_cast<uint32_t>(i);
+  }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    route_place_kernel(Fault fault, const uint32_t* keys, const uint32_t* order, size_t n, uint32_t k, uint32_t groups,
+                       int32_t* offsets, int32_t* source, int32_t* position) {
+  if (fault.failed()) return;
+  for (size_t i = flat_index(); i < n; i += flat_stride()) {
+    source[i] = static_cast<int32_t>(order[i] / k);
+    position[order[i]] = static_cast<int32_t>(i);
+  }
+  for (size_t g = flat_index(); g <= groups; g += flat_stride()) {
+    size_t low = 0, high = n;  // the first place whose key is not below g
+    while (low < high) {
+      const size_t middle = (low + high) / 2;
+      if (keys[middle] < g)
+        low = middle + 1;
+      else
+        high = middle;
+    }
+    offsets[g] = static_cast<int32_t>(low);
+  }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    combine_kernel(Fault fault, const float* x, const float* p, const int32_t* position, const float* add, float* y,
+                   size_t rows, uint32_t k, size_t cols) {
+  if (fault.stopped()) return;
+  const size_t r = Team<32>::row();
+  if (r >= rows) return;
+  for (uint32_t c = 0; c < k; c++) {
+    const int32_t from = position[r * k + c];
+    if (from < 0 || static_cast<size_t>(from) >= rows * k)
+      return fault.raise(kIdOutside, from, static_cast<uint32_t>(rows * k));
+  }
+  for (size_t i = Team<32>::lane(); i < cols; i += 32) {
+    float total = add == nullptr ? 0.0f : add[r * cols + i];
+    for (uint32_t c = 0; c < k; c++) {
+      const float v = x[static_cast<size_t>(position[r * k + c]) * cols + i];
+      total = p == nullptr ? total + v : fmaf(p[r * k + c], v, total);
+    }
+    y[r * cols + i] = total;
+  }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    combine_backward_kernel(Fault fault, const float* dy, const float* x, const float* p, const int32_t* position,
+                            float* dx, float* dp, size_t rows, uint32_t k, size_t cols) {
+  if (fault.stopped()) return;
+  const size_t r = Team<32>::row();
+  if (r >= rows) return;
+  for (size_t c = r * k; c < (r + 1) * k; c++) {
+    const int32_t place = position[c];
+    if (place < 0 || static_cast<size_t>(place) >= rows * k)
+      return fault.raise(kIdOutside, place, static_cast<uint32_t>(rows * k));
+    const size_t at = static_cast<size_t>(place) * cols;
+    float dot = 0;
+    for (size_t i = Team<32>::lane(); i < cols; i += 32) {
+      const float d = dy[r * cols + i];
+      dot = fmaf(d, x[at + i], dot);
+      dx[at + i] = p[c] * d;
+    }
+    dot = warp_sum(dot);
+    if (Team<32>::lane() == 0) dp[c] = dot;
+  }
+}
+
+}  // namespace
+
+void topk_softmax(Launch& l, const TopkSoftmaxRow& row) {
+  if (row.k > row.experts) {
+    return launch(l, raise_kernel, 1, 1, 0, l.fault(), kTooManyChoices, static_cast<int32_t>(row.k), row.experts);
+  }
+  launch(l, topk_softmax_kernel, Team<32>::grid(row.rows), kThreads, 0, l.fault(), l.f32(row.x), l.optional(row.bias),
+         l.f32(row.p), l.i32(row.ids), l.optional(row.lse), row.rows, row.experts, row.k, row.normalize != 0);
+}
+
+void topk_softmax_backward(Launch& l, const TopkSoftmaxBackwardRow& row) {
+  if ((row.dlse.present() || row.normalize == 0) && !row.lse.present()) {
+    return launch(l, raise_kernel, 1, 1, 0, l.fault(), kNoLse, 0, 0u);
+  }
+  launch(l, topk_softmax_backward_kernel, Team<32>::grid(row.rows), kThreads, 0, l.fault(), l.f32(row.dp),
+         l.optional(row.dlse), l.f32(row.x), l.f32(row.p), l.i32(row.ids), l.optional(row.lse), l.optional(row.add),
+         l.f32(row.dx), row.rows, row.experts, row.k, row.normalize != 0);
+}
+
+void route_sort(Launch& l, const RouteSortRow& row) {
+  const size_t n = static_cast<size_t>(row.rows) * row.k, bytes = n * sizeof(uint32_t);
+  auto* keys = static_cast<uint32_t*>(l.scratch(bytes));
+  auto* order = static_cast<uint32_t*>(l.scratch(bytes));
+  auto* sorted_keys = static_cast<uint32_t*>(l.scratch(bytes));
+  auto* sorted_order = static_cast<uint32_t*>(l.scratch(bytes));
+  int bits = 1;
+  while (bits < 32 && row.groups >> bits != 0) bits++;
+  size_t temporary = 0;
+  cub::DeviceRadixSort::SortPairs(nullptr, temporary, keys, sorted_keys, order, sorted_order, n, 0, bits, l.stream);
+  void* space = l.scratch(temporary);
+  launch(l, route_key_kernel, flat_grid(l, n), kThreads, 0, l.fault(), l.i32(row.ids), n, row.groups, keys, order);
+  if (!l.dry && n > 0)
+    cub::DeviceRadixSort::SortPairs(space, temporary, keys, sorted_keys, order, sorted_order, n, 0, bits, l.stream);
+  launch(l, route_place_kernel, flat_grid(l, n > row.groups ? n : size_t{row.groups} + 1), kThreads, 0, l.fault(),
+         sorted_keys, sorted_order, n, row.k, row.groups, l.i32(row.offsets), l.i32(row.source), l.i32(row.position));
+}
+
+void combine_rows(Launch& l, const CombineRowsRow& row) {
+  launch(l, combine_kernel, Team<32>::grid(row.rows), kThreads, 0, l.fault(), l.f32(row.x), l.optional(row.p),
+         l.i32(row.position), l.optional(row.add), l.f32(row.y), row.rows, row.k, row.cols);
+}
+
+void combine_rows_backward(Launch& l, const CombineRowsBackwardRow& row) {
+  launch(l, combine_backward_kernel, Team<32>::grid(row.rows), kThreads, 0, l.fault(), l.f32(row.dy), l.f32(row.x),
+         l.f32(row.p), l.i32(row.position), l.f32(row.dx), l.f32(row.dp), row.rows, row.k, row.cols);
+}
+
+}  // namespace sweetspot::cuda
