@@ -35,16 +35,18 @@ export const spreadOf = (values: readonly number[]): number =>
 export async function interleave(title: string, contenders: readonly Contender[], rounds: number): Promise<Measured[]> {
   const samples = contenders.map((): number[] => []);
   const failures = contenders.map((): string | undefined => undefined);
+  // benny calls all cases at the same time to learn whether they are asynchronous, before it starts: no turn is taken then.
+  let running = false;
+  const started: ReturnType<typeof b.complete> = async () => (suite) =>
+    suite.on('start', () => {
+      running = true;
+    });
   const turns = Array.from({ length: rounds }, (_, round) =>
     contenders.map(({ name, turn }, i) => {
-      // benny calls every case once, all at the same time, to learn whether it is asynchronous.
-      let known = false;
+      let taken = false;
       const run = async () => {
-        if (!known) {
-          known = true;
-          return;
-        }
-        if (failures[i] !== undefined) return;
+        if (!running || taken || failures[i] !== undefined) return;
+        taken = true;
         try {
           samples[i]!.push(...(await turn()));
         } catch (error) {
@@ -54,7 +56,7 @@ export async function interleave(title: string, contenders: readonly Contender[]
       return b.add(`${name} ${round}`, run, { minSamples: 1, maxTime: 1e-9, minTime: 1e-9, delay: 0 });
     }),
   ).flat();
-  await b.suite(title, ...turns);
+  await b.suite(title, ...turns, started);
   return samples.map((values, i) => {
     const failure = failures[i];
     if (failure !== undefined) return { median: Number.NaN, spread: Number.NaN, samples: [], failure };

@@ -135,12 +135,12 @@ export function hasAvx512(): boolean {
 }
 
 /** The program of a peer, built if it is older than its source; throws why it cannot be had. */
-export function buildPeer({ source, libraries }: Pick<GemmPeer, 'source' | 'libraries'>): string {
+export function buildPeer({ name, source, libraries }: Pick<GemmPeer, 'name' | 'source' | 'libraries'>): string {
   const cxx = source.endsWith('.cc');
   const compiler = cxx ? (process.env['CXX'] ?? 'c++') : (process.env['CC'] ?? 'cc');
   const folder = path.join(root, 'build/peers');
   const from = path.join(peersFolder, source);
-  const program = path.join(folder, path.parse(source).name);
+  const program = path.join(folder, name);
   const made = (file: string) => statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
   if (made(program) > Math.max(made(from), made(path.join(peersFolder, 'peer.h')))) return program;
   mkdirSync(folder, { recursive: true });
