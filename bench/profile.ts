@@ -1,6 +1,8 @@
 // Where the time of a training step goes: the step's own rows with a clock row between any two of them, replayed in place,
 // so that caches are as they are in training. Sums by op, in milliseconds and as shares, with the rate each op reached.
-//   node dist/bench/profile.js [--size d256] [--precision fp32|bf16] [--isa avx512] [--threads 2] [--rows] [--json]
+//   node dist/bench/profile.js [--size d64,d256] [--precision fp32,bf16] [--isa avx512] [--threads 2] [--rows] [--json]
+//     [--picture file.svg]
+import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { type Backend, openBackend } from '../ts/backend/index.js';
 import { type DecodedRow, decodeRows, encodeRow, printRow } from '../ts/backend/rows.js';
@@ -100,28 +102,36 @@ const SIZES: Readonly<Record<string, readonly [number, number, number, number, n
   d512: [6, 512, 8, 16384, 8, 512],
 };
 
-async function main(): Promise<void> {
-  const { values: flags } = parseArgs({
-    options: {
-      size: { type: 'string', default: 'd256' },
-      isa: { type: 'string' },
-      threads: { type: 'string' },
-      precision: { type: 'string' },
-      rows: { type: 'boolean', default: false },
-      json: { type: 'boolean', default: false },
-    },
-  });
-  const size = SIZES[flags.size];
-  if (size === undefined) throw new Error(`--size: ${Object.keys(SIZES).join(', ')}`);
-  const [layers, C, heads, V, B, T] = size;
-  const backend = openBackend({
-    isa: flags.isa,
-    threads: flags.threads === undefined ? undefined : Number(flags.threads),
-  });
+interface OpShare {
+  readonly op: string;
+  readonly ms: number;
+  readonly rows: number;
+  readonly share: number;
+  readonly gflops: number;
+  readonly gbs: number;
+}
+
+interface Profile {
+  readonly size: string;
+  readonly precision: 'fp32' | 'bf16';
+  readonly stepMs: number;
+  readonly rowsMs: number;
+  readonly flops: number;
+  readonly tokens: number;
+  readonly table: readonly OpShare[];
+}
+
+async function profile(
+  backend: Backend,
+  size: string,
+  precision: 'fp32' | 'bf16',
+  each?: (time: RowTime) => void,
+): Promise<Profile> {
+  const [layers, C, heads, V, B, T] = SIZES[size]!;
   const config = transformerConfig({ vocabSize: V, hiddenSize: C, layers, heads, contextLength: T });
   const parameters = new ParameterSet(backend, transformerParameters(config), { trainable: true });
   parameters.initialize(1);
-  const step = new TrainStep(backend, { config, parameters }, { batch: B, time: T, precision: flags.precision === 'bf16' ? 'bf16' : 'fp32' }, ADAMW);
+  const step = new TrainStep(backend, { config, parameters }, { batch: B, time: T, precision }, ADAMW);
   const random = new Prng(1);
   const batch = () => ({
     tokens: Int32Array.from({ length: B * T }, () => random.int(V)),
@@ -136,17 +146,11 @@ async function main(): Promise<void> {
     await step.run(batch(), 1e-3, t);
     whole.push(performance.now() - begin);
   }
-  const stepMs = whole.sort((a, b) => a - b)[2]!;
   const times = await timeRows(backend, step.program.words);
-  const flops = trainingFlops(config, B * T, T);
-  if (flags.rows) {
-    for (const { row, ms } of times)
-      console.log(
-        `${ms.toFixed(3).padStart(9)} ms ${(rowFlops(row) / ms / 1e6).toFixed(0).padStart(5)} GFLOP/s ${(rowBytes(row) / ms / 1e6).toFixed(0).padStart(4)} GB/s  ${printRow(row)}`,
-      );
-  }
   const sums = new Map<string, { ms: number; rows: number; flops: number; bytes: number }>();
-  for (const { row, ms } of times) {
+  for (const time of times) {
+    each?.(time);
+    const { row, ms } = time;
     const sum = sums.get(label(row)) ?? { ms: 0, rows: 0, flops: 0, bytes: 0 };
     sums.set(label(row), {
       ms: sum.ms + ms,
@@ -155,21 +159,117 @@ async function main(): Promise<void> {
       bytes: sum.bytes + rowBytes(row),
     });
   }
-  const total = times.reduce((sum, { ms }) => sum + ms, 0);
-  const table = [...sums]
-    .sort((a, b) => b[1].ms - a[1].ms)
-    .map(([op, s]) => ({ op, ...s, share: s.ms / total, gflops: s.flops / s.ms / 1e6, gbs: s.bytes / s.ms / 1e6 }));
-  if (flags.json) console.log(JSON.stringify({ size: flags.size, stepMs, rowsMs: total, flops, table }));
-  else {
-    console.log(
-      `${flags.size}: ${stepMs.toFixed(1)} ms a step, ${((B * T) / stepMs).toFixed(1)}k tokens/s, ${(flops / stepMs / 1e6).toFixed(0)} GFLOP/s; rows sum to ${total.toFixed(1)} ms`,
-    );
-    for (const { op, ms, rows, share, gflops, gbs } of table)
-      console.log(
-        `${op.padEnd(24)} ${String(rows).padStart(4)} rows ${ms.toFixed(2).padStart(8)} ms ${(100 * share).toFixed(1).padStart(5)}%  ${gflops === 0 ? '' : `${gflops.toFixed(0)} GFLOP/s  `}${gbs.toFixed(0)} GB/s`,
-      );
-  }
+  const rowsMs = times.reduce((sum, { ms }) => sum + ms, 0);
   step.dispose();
+  parameters.dispose();
+  return {
+    size,
+    precision,
+    stepMs: whole.sort((a, b) => a - b)[2]!,
+    rowsMs,
+    flops: trainingFlops(config, B * T, T),
+    tokens: B * T,
+    table: [...sums]
+      .sort((a, b) => b[1].ms - a[1].ms)
+      .map(([op, { ms, rows, flops, bytes }]) => ({
+        op,
+        ms,
+        rows,
+        share: ms / rowsMs,
+        gflops: flops / ms / 1e6,
+        gbs: bytes / ms / 1e6,
+      })),
+  };
+}
+
+/** One bar a profile, cut by op: where the step goes. */
+async function picture(profiles: readonly Profile[], file: string): Promise<void> {
+  const echarts = await import('echarts');
+  const chart = echarts.init(null, null, {
+    renderer: 'svg',
+    ssr: true,
+    width: 900,
+    height: 120 + 70 * profiles.length,
+  });
+  const ops = [
+    ...new Set(profiles.flatMap(({ table }) => table.filter(({ share }) => share > 0.005).map(({ op }) => op))),
+  ];
+  const names = profiles.map(
+    ({ size, precision, tokens, stepMs }) => `${size} ${precision}\n${(tokens / stepMs).toFixed(1)}k tokens/s`,
+  );
+  chart.setOption({
+    animation: false,
+    backgroundColor: '#fff',
+    title: { text: 'Where a training step goes', left: 'center' },
+    legend: { top: 'bottom', type: 'plain', textStyle: { fontSize: 11 } },
+    grid: { left: 130, right: 30, top: 40, bottom: 90 },
+    xAxis: { type: 'value', max: 100, axisLabel: { formatter: '{value}%' } },
+    yAxis: { type: 'category', data: names, inverse: true },
+    series: ops.map((op) => ({
+      name: op,
+      type: 'bar',
+      stack: 'step',
+      barWidth: 34,
+      label: {
+        show: true,
+        fontSize: 10,
+        formatter: ({ value }: { value: unknown }) => (Number(value) >= 4 ? `${Number(value).toFixed(0)}%` : ''),
+      },
+      data: profiles.map(({ table }) => Number((100 * (table.find((row) => row.op === op)?.share ?? 0)).toFixed(2))),
+    })),
+  });
+  writeFileSync(file, chart.renderToSVGString());
+  chart.dispose();
+}
+
+async function main(): Promise<void> {
+  const { values: flags } = parseArgs({
+    options: {
+      size: { type: 'string', default: 'd256' },
+      isa: { type: 'string' },
+      threads: { type: 'string' },
+      precision: { type: 'string', default: 'fp32' },
+      rows: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      picture: { type: 'string' },
+    },
+  });
+  const sizes = flags.size.split(',');
+  const precisions = flags.precision.split(',');
+  const unknown = [
+    ...sizes.filter((size) => SIZES[size] === undefined),
+    ...precisions.filter((p) => !/^(fp32|bf16)$/.test(p)),
+  ];
+  if (unknown.length > 0)
+    throw new Error(
+      `${unknown.join(', ')}: --size takes ${Object.keys(SIZES).join(', ')}; --precision takes fp32, bf16`,
+    );
+  const backend = openBackend({
+    isa: flags.isa,
+    threads: flags.threads === undefined ? undefined : Number(flags.threads),
+  });
+  const printed = ({ row, ms }: RowTime) =>
+    console.log(
+      `${ms.toFixed(3).padStart(9)} ms ${(rowFlops(row) / ms / 1e6).toFixed(0).padStart(5)} GFLOP/s ${(rowBytes(row) / ms / 1e6).toFixed(0).padStart(4)} GB/s  ${printRow(row)}`,
+    );
+  const profiles: Profile[] = [];
+  for (const size of sizes) {
+    for (const precision of precisions as ('fp32' | 'bf16')[]) {
+      const one = await profile(backend, size, precision, flags.rows ? printed : undefined);
+      profiles.push(one);
+      if (flags.json) continue;
+      const { stepMs, rowsMs, flops, tokens, table } = one;
+      console.log(
+        `${size} ${precision}: ${stepMs.toFixed(1)} ms a step, ${(tokens / stepMs).toFixed(1)}k tokens/s, ${(flops / stepMs / 1e6).toFixed(0)} GFLOP/s; rows sum to ${rowsMs.toFixed(1)} ms`,
+      );
+      for (const { op, ms, rows, share, gflops, gbs } of table)
+        console.log(
+          `${op.padEnd(24)} ${String(rows).padStart(4)} rows ${ms.toFixed(2).padStart(8)} ms ${(100 * share).toFixed(1).padStart(5)}%  ${gflops === 0 ? '' : `${gflops.toFixed(0)} GFLOP/s  `}${gbs.toFixed(0)} GB/s`,
+        );
+    }
+  }
+  if (flags.json) console.log(JSON.stringify(profiles));
+  if (flags.picture !== undefined) await picture(profiles, flags.picture);
   await backend.close();
 }
 
