@@ -1,9 +1,9 @@
 // Drives matrix products. compute_tile makes one tile of C on one thread; run_products cuts any number of products into
 // tiles and runs them over the threads. gemm, grouped_gemm and their gradients are run_products with different lists.
 //
-// Inside a tile, for each block of kDepth steps of K: B is packed once (it stays in the second-level cache), then every
-// kUnitRows rows of A visit all its panels (they stay in the first level). A task packs the B it needs itself: with
-// hundreds of rows a tile that costs a few percent, and needs neither shared memory nor a second hand-over.
+// Inside a tile, for each block of K: B is packed once (it stays in the second-level cache), then every kUnitRows rows
+// of A visit all its panels (they stay in the first level). A thread packs the B it needs itself and keeps it for its
+// next tile of the same columns: each thread packs most of B once, without a second hand-over.
 #pragma once
 #include "cpu/gemm/dot.h"
 #include "cpu/gemm/pack.h"
@@ -36,56 +36,106 @@ inline Span part(size_t index, size_t length, size_t n) {
 // Fewer rows than this read B once and cannot repay its packing when its rows are contiguous.
 constexpr size_t kUnpackedRows = 2 * kUnitRows;
 
-// Floats of workspace that compute_tile needs for tiles of at most rows x cols, whatever the precision.
-inline size_t tile_workspace(size_t rows, size_t cols, size_t k, bool a_transposed) {
-  const size_t depth = min_size(k, kDepth);
-  const size_t packed_a =
-      a_transposed ? ceil_div(rows, kUnitRows) * panel_words(depth) : kUnitRows * (round_up(depth, 16) + 16);
-  return round_up(depth * round_up(cols, kUnitCols), 16) + round_up(packed_a, 16);
+// Steps of K in one block: equal blocks of at most kDepth words.
+template <class Precision>
+inline size_t block_depth(size_t steps) {
+  return max_size(1, even_part(steps, kDepth * Precision::kSteps, 8));
 }
 
+// Words of the packed B of a tile, all blocks of K; never less for a larger tile, and enough for every precision.
+inline size_t whole_b(size_t cols, size_t steps) {
+  return ceil_div(cols, kUnitCols) * kUnitCols * (steps + ceil_div(steps, kDepth));
+}
+
+// Whether it is kept whole, for the next tile of the same columns; else it is packed block by block.
+inline bool keeps_b(size_t cols, size_t steps) {
+  return whole_b(cols, steps) <= kKeptWords;
+}
+
+inline size_t packed_b_words(size_t cols, size_t steps) {
+  if (keeps_b(cols, steps)) return whole_b(cols, steps);
+  return ceil_div(cols, kUnitCols) * panel_words(min_size(steps, kDepth));
+}
+
+// Words of workspace that compute_tile needs for tiles of at most rows x cols x steps, whatever the precision.
+inline size_t tile_workspace(size_t rows, size_t cols, size_t steps, bool a_transposed) {
+  const size_t depth = min_size(steps, 2 * kDepth);
+  const size_t packed_a = a_transposed ? depth * copied_ld(rows) : kUnitRows * copied_ld(depth);
+  // A smaller tile of a product may keep its B where the largest one does not.
+  const size_t kept = keeps_b(cols, steps) ? 0 : kKeptWords;
+  return max_size(packed_b_words(cols, steps), kept) + round_up(packed_a, 16);
+}
+
+// Fetches the rows of A of the next microkernel calls a few lines at a time, while the present ones compute.
+struct Ahead {
+  const float* row = nullptr;
+  size_t lda = 0, rows = 0, lines = 0, line = 0;
+  void fetch(size_t count) {
+    for (; count > 0 && rows > 0; count--) {
+      __builtin_prefetch(row + line * 16, 0, 2);
+      if (++line < lines) continue;
+      line = 0, rows--, row += lda;
+    }
+  }
+};
+
 // Rows and columns `rows` x `cols` of the product, over steps `steps` of K only, into c (whose first element is the
-// tile's corner); bias and add as in Product, already moved to the corner.
+// tile's corner); bias and add as in Product, already moved to the corner. has_b: work holds the packed B of these
+// columns and steps, left there by an earlier tile (only where keeps_b).
 template <class Precision = Fp32>
 inline void compute_tile(const Product& q, Span rows, Span cols, Span steps, float alpha, const float* bias,
-                         const float* add, float* c, size_t ldc, float* work) {
-  if (q.b_transposed && !q.a_transposed && rows.size() <= kThinRows) {
+                         const float* add, float* c, size_t ldc, float* work, bool has_b = false) {
+  if (q.b_transposed && !q.a_transposed && q.m <= kThinRows) {
     dot_tile<Precision>({rows.size(), cols.size(), steps.size(), q.a + rows.begin * q.lda + steps.begin, q.lda,
                          q.b + cols.begin * q.ldb + steps.begin, q.ldb, c, add, ldc, bias, alpha});
     return;
   }
-  const size_t depth_most = max_size(1, even_part(steps.size(), kDepth, 8));
+  const size_t depth_most = block_depth<Precision>(steps.size());
   const size_t panels = ceil_div(cols.size(), kUnitCols);
-  float* packed_a = work + round_up(min_size(depth_most, steps.size()) * panels * kUnitCols, 16);
-  const bool in_place = Precision::kInPlace && !q.b_transposed && rows.size() < kUnpackedRows;
+  const bool kept = keeps_b(cols.size(), steps.size());
+  float* packed_a = work + packed_b_words(cols.size(), steps.size());
+  const bool in_place = Precision::kInPlace && !q.b_transposed && (q.m < kUnpackedRows || cols.size() == q.ldb);
   // Strides of many pages' worth put the rows of a panel into the same few cache sets.
   const bool collide = !q.a_transposed && q.lda % 512 == 0 && cols.size() > kUnitCols;
   const bool copied = collide || !Precision::kInPlace;
+  float* packed_b = work;
   for (size_t k0 = steps.begin;;) {
-    const size_t depth = min_size(depth_most, steps.end - k0), height_k = words<Precision>(depth);
-    // Packed columns begin here: all of them, or only the last few where whole panels are read in place.
+    const size_t depth = min_size(depth_most, steps.end - k0), deep = words<Precision>(depth);
+    // Packed columns begin here: all of them, or only the last few where whole panels are read in place, because they
+    // are read too seldom to repay packing or lie as close in memory as they would when packed.
     const size_t from = in_place ? cols.size() / kUnitCols * kUnitCols : 0;
-    if (q.b_transposed) {
-      pack_b_transposed<Precision>(q.b + cols.begin * q.ldb + k0, q.ldb, depth, cols.size(), work);
-    } else if (from < cols.size()) {
-      pack_b<Precision>(q.b + k0 * q.ldb + cols.begin + from, q.ldb, depth, cols.size() - from, work);
+    const bool packs = !(has_b && kept) && from < cols.size();
+    if (packs && q.b_transposed) {
+      pack_b_transposed<Precision>(q.b + cols.begin * q.ldb + k0, q.ldb, depth, cols.size(), packed_b);
+    } else if (packs) {
+      pack_b<Precision>(q.b + k0 * q.ldb + cols.begin + from, q.ldb, depth, cols.size() - from, packed_b);
     }
-    if (q.a_transposed)
-      pack_a_transposed<Precision>(q.a + k0 * q.lda + rows.begin, q.lda, depth, rows.size(), packed_a);
+    MicroCall call{deep, nullptr, q.lda, nullptr, 0, nullptr, nullptr, ldc, nullptr, alpha, 0};
+    if (q.a_transposed && copied) {
+      call.lda = copied_ld(rows.size());
+      copy_steps<Precision>(q.a + k0 * q.lda + rows.begin, q.lda, depth, rows.size(), packed_a, call.lda);
+    }
     const bool first = k0 == steps.begin;
-    MicroCall call{height_k, nullptr, q.lda, nullptr, 0, nullptr, nullptr, ldc, nullptr, alpha, 0};
     for (size_t i = rows.begin; i < rows.end; i += kUnitRows) {
       const size_t height = min_size(kUnitRows, rows.end - i);
-      if (q.a_transposed) {
-        call.a = packed_a + (i - rows.begin) / kUnitRows * panel_words(height_k);
-        call.lda = kUnitRows;
-      } else if (copied) {
-        call.lda = round_up(height_k, 16) + 16;
-        copy_rows<Precision>(q.a + i * q.lda + k0, q.lda, depth, height, packed_a, call.lda);
-        call.a = packed_a;
+      Ahead ahead;
+      if (q.a_transposed && copied) {
+        call.a = packed_a + i - rows.begin;
+      } else if (q.a_transposed) {
+        call.a = q.a + k0 * q.lda + i;
+        if (i + kUnitRows < rows.end) ahead = {call.a + kUnitRows, q.lda, depth, 1, 0};
       } else {
         call.a = q.a + i * q.lda + k0;
+        if (i + kUnitRows < rows.end) {
+          ahead = {call.a + kUnitRows * q.lda, q.lda, min_size(kUnitRows, rows.end - i - kUnitRows), depth / 16 + 1, 0};
+        }
+        if (copied) {
+          call.lda = copied_ld(deep);
+          copy_rows<Precision>(call.a, q.lda, depth, height, packed_a, call.lda);
+          call.a = packed_a;
+        }
       }
+      const size_t lines = ceil_div(ahead.rows * ahead.lines, panels);
       const Micro wide = q.a_transposed ? pick_micro<Precision, false, kUnitVecs>(height)
                                         : pick_micro<Precision, true, kUnitVecs>(height);
       const Micro narrow =
@@ -94,15 +144,18 @@ inline void compute_tile(const Product& q, Span rows, Span cols, Span steps, flo
       for (size_t j = 0; j < panels; j++) {
         const size_t column = j * kUnitCols;
         call.width = min_size(kUnitCols, cols.size() - column);
-        call.b = column < from ? q.b + k0 * q.ldb + cols.begin + column : work + (column - from) * height_k;
+        call.b = column < from ? q.b + k0 * q.ldb + cols.begin + column
+                               : packed_b + (column - from) / kUnitCols * panel_words(deep);
         call.ldb = column < from ? q.ldb : kUnitCols;
         call.c = c + corner + column;
         call.bias = first && bias != nullptr ? bias + column : nullptr;
         call.add = !first ? call.c : add != nullptr ? add + corner + column : nullptr;
+        ahead.fetch(lines);
         (call.width > Vec::N ? wide : narrow)(call);
       }
     }
     k0 += depth;
+    if (kept) packed_b += panels * panel_words(deep);
     if (k0 >= steps.end) return;
   }
 }
@@ -132,6 +185,10 @@ inline void run_products(Context& ctx, size_t count, F&& product) {
   struct Place {
     size_t task, partial;
   };
+  // Whose B is packed in a thread's workspace: a task that needs the same one finds it there.
+  struct Packed {
+    size_t product, chunk, column;
+  };
   Place total{0, 0};
   size_t work_floats = 0;
   double flops = 0;
@@ -140,7 +197,8 @@ inline void run_products(Context& ctx, size_t count, F&& product) {
     const Plan plan = make_plan(q.m, q.n, q.k, kUnitRows, kUnitCols);
     total.task += plan.tasks();
     if (plan.chunks > 1) total.partial += plan.chunks * q.m * q.n;
-    work_floats = max_size(work_floats, tile_workspace(plan.rows, plan.cols, q.k, q.a_transposed));
+    work_floats =
+        max_size(work_floats, tile_workspace(plan.rows, plan.cols, min_size(q.k, plan.depth), q.a_transposed));
     flops += cost(q.m, q.n, q.k);
   };
   for (size_t i = 0; i < count; i++) count_in(product(i));
@@ -150,7 +208,7 @@ inline void run_products(Context& ctx, size_t count, F&& product) {
 
   const size_t place_bytes = round_up((count + 1) * sizeof(Place), 64);
   const size_t partial_bytes = round_up(whole.partial * sizeof(float), 64);
-  const size_t work_bytes = round_up(work_floats * sizeof(float), 64);
+  const size_t work_bytes = 64 + round_up(work_floats * sizeof(float), 64);
   auto* memory = static_cast<uint8_t*>(ctx.scratch(place_bytes + partial_bytes + ctx.threads * work_bytes));
   if (memory == nullptr) return;
   auto* place = reinterpret_cast<Place*>(memory);
@@ -161,8 +219,11 @@ inline void run_products(Context& ctx, size_t count, F&& product) {
     count_in(product(i));
   }
   place[count] = total;
+  const auto workspace = [&](uint32_t thread) { return memory + place_bytes + partial_bytes + thread * work_bytes; };
+  for (uint32_t t = 0; t < ctx.threads; t++) *reinterpret_cast<Packed*>(workspace(t)) = {count, 0, 0};
 
-  // Calls body(product, plan, rows, cols, chunk, partial, thread) for every task; small tasks go in bunches.
+  // Calls body(product, its index, plan, rows, cols, chunk, partial, thread) for every task, tasks with the same B one
+  // after the other; small tasks go in bunches.
   const auto each_task = [&](auto&& body) {
     const size_t bunch = flops_per_task * 64 < kTaskFlops ? 64 : flops_per_task * 4 < kTaskFlops ? 4 : 1;
     parallel(ctx, ceil_div(whole.task, bunch), [&](uint32_t first, uint32_t thread) {
@@ -175,34 +236,38 @@ inline void run_products(Context& ctx, size_t count, F&& product) {
         }
         const Product q = product(low);
         const Plan plan = make_plan(q.m, q.n, q.k, kUnitRows, kUnitCols);
-        const size_t index = task - place[low].task, tile = index / plan.chunks;
-        body(q, plan, part(tile / plan.col_tiles, plan.rows, q.m), part(tile % plan.col_tiles, plan.cols, q.n),
-             index % plan.chunks, partials + place[low].partial, thread);
+        const size_t index = task - place[low].task, column = index / plan.row_tiles;
+        body(q, low, plan, part(index % plan.row_tiles, plan.rows, q.m), part(column % plan.col_tiles, plan.cols, q.n),
+             column / plan.col_tiles, partials + place[low].partial, thread);
       }
     });
   };
-  each_task(
-      [&](const Product& q, const Plan& plan, Span rows, Span cols, size_t chunk, float* partial, uint32_t thread) {
-        auto* work = reinterpret_cast<float*>(memory + place_bytes + partial_bytes + thread * work_bytes);
-        const Span steps = part(chunk, plan.depth, q.k);
-        if (plan.chunks > 1) {
-          float* to = partial + (chunk * q.m + rows.begin) * q.n + cols.begin;
-          compute_tile<Precision>(q, rows, cols, steps, 1.0f, nullptr, nullptr, to, q.n, work);
-        } else {
-          const size_t corner = rows.begin * q.ldc + cols.begin;
-          compute_tile<Precision>(q, rows, cols, steps, q.alpha, q.bias == nullptr ? nullptr : q.bias + cols.begin,
-                                  q.add == nullptr ? nullptr : q.add + corner, q.c + corner, q.ldc, work);
-        }
-      });
-  if (whole.partial == 0) return;
-  // The same tasks again: as many as a tile has chunks share the adding of its rows.
-  each_task([&](const Product& q, const Plan& plan, Span rows, Span cols, size_t chunk, float* partial, uint32_t) {
-    if (plan.chunks == 1) return;
-    const Span own = part(chunk, ceil_div(rows.size(), plan.chunks), rows.size());
-    if (own.begin < own.end) {
-      add_chunks(q, {rows.begin + own.begin, rows.begin + own.end}, cols, partial, plan.chunks);
+  each_task([&](const Product& q, size_t index, const Plan& plan, Span rows, Span cols, size_t chunk, float* partial,
+                uint32_t thread) {
+    auto* packed = reinterpret_cast<Packed*>(workspace(thread));
+    auto* work = reinterpret_cast<float*>(workspace(thread) + 64);
+    const bool has_b = packed->product == index && packed->chunk == chunk && packed->column == cols.begin;
+    *packed = {index, chunk, cols.begin};
+    const Span steps = part(chunk, plan.depth, q.k);
+    if (plan.chunks > 1) {
+      float* to = partial + (chunk * q.m + rows.begin) * q.n + cols.begin;
+      compute_tile<Precision>(q, rows, cols, steps, 1.0f, nullptr, nullptr, to, q.n, work, has_b);
+    } else {
+      const size_t corner = rows.begin * q.ldc + cols.begin;
+      compute_tile<Precision>(q, rows, cols, steps, q.alpha, q.bias == nullptr ? nullptr : q.bias + cols.begin,
+                              q.add == nullptr ? nullptr : q.add + corner, q.c + corner, q.ldc, work, has_b);
     }
   });
+  if (whole.partial == 0) return;
+  // The same tasks again: as many as a tile has chunks share the adding of its rows.
+  each_task(
+      [&](const Product& q, size_t, const Plan& plan, Span rows, Span cols, size_t chunk, float* partial, uint32_t) {
+        if (plan.chunks == 1) return;
+        const Span own = part(chunk, ceil_div(rows.size(), plan.chunks), rows.size());
+        if (own.begin < own.end) {
+          add_chunks(q, {rows.begin + own.begin, rows.begin + own.end}, cols, partial, plan.chunks);
+        }
+      });
 }
 
 // The same with the precision of a row: 0 fp32, 1 bf16.

@@ -1,8 +1,7 @@
 // Copies blocks of A and B into the order in which the microkernel reads them, as words of a precision.
 //   B: panels of kUnitCols columns, each panel word by word of K; columns past the edge are zeros, whose products are
 //      never stored.
-//   A, transposed in memory: panels of kUnitRows rows, word by word of K.
-//   A, row-major: copied row by row, or read in place.
+//   A: read in place, or copied row by row (step by step where it is transposed in memory).
 // Memory is read along its rows, whole blocks at a time: matrices are often wider than the caches have ways.
 #pragma once
 #include "cpu/gemm/micro.h"
@@ -15,25 +14,26 @@ inline size_t words(size_t steps) {
   return ceil_div(steps, Precision::kSteps);
 }
 
-// A row that a packing loop reads soon. Rows lie far apart, where prefetching by the processor stops.
+// Rows lie far apart, where prefetching by the processor stops: packing loops fetch what they read a few rows later.
 constexpr size_t kRowsAhead = 6;
-inline void fetch_row(const float* row, size_t n) {
-  for (size_t i = 0; row != nullptr && i < n; i += 16) __builtin_prefetch(row + i);
+
+// Words of a packed panel of B. Panels begin one step past a power of two, in different cache sets.
+inline size_t panel_words(size_t deep) {
+  return (deep + 1) * kUnitCols;
 }
 
 // Panels of B whose rows (steps of K) are contiguous: b[step * ldb + column].
 template <class Precision>
 inline void pack_b(const float* b, size_t ldb, size_t depth, size_t cols, float* to) {
-  const size_t panel = words<Precision>(depth) * kUnitCols;
+  const size_t panel = panel_words(words<Precision>(depth));
   for (size_t p = 0; p < depth; p += Precision::kSteps, b += Precision::kSteps * ldb, to += kUnitCols) {
     const size_t steps = depth - p;
+    const float* ahead = b + (kRowsAhead < steps ? kRowsAhead * ldb : 0);
     float* at = to;
     size_t j = 0;
-    for (size_t s = 0; s < Precision::kSteps; s++) {
-      fetch_row(kRowsAhead + s < steps ? b + (kRowsAhead + s) * ldb : nullptr, cols);
-    }
     for (; j + kUnitCols <= cols; j += kUnitCols, at += panel) {
       for (size_t v = 0; v < kUnitVecs; v++) {
+        for (size_t s = 0; s < Precision::kSteps; s++) __builtin_prefetch(ahead + s * ldb + j + v * Vec::N);
         Precision::across(b + j + v * Vec::N, ldb, steps).store(at + v * Vec::N);
       }
     }
@@ -48,16 +48,19 @@ inline void pack_b(const float* b, size_t ldb, size_t depth, size_t cols, float*
 template <class Precision>
 inline void pack_b_transposed(const float* b, size_t ldb, size_t depth, size_t cols, float* to) {
   constexpr size_t kBlock = Vec::N * Precision::kSteps;
-  const size_t panels = ceil_div(cols, kUnitCols), height = words<Precision>(depth);
+  const size_t panels = ceil_div(cols, kUnitCols), panel = panel_words(words<Precision>(depth));
   for (size_t first = 0; first < panels * kUnitCols; first += Vec::N) {
     const size_t columns = first < cols ? min_size(Vec::N, cols - first) : 0;
     const float* from = b + first * ldb;
-    float* at = to + first / kUnitCols * height * kUnitCols + first % kUnitCols;
+    float* at = to + first / kUnitCols * panel + first % kUnitCols;
     for (size_t p = 0; p < depth; p += kBlock, at += Vec::N * kUnitCols) {
       const size_t steps = min_size(kBlock, depth - p);
       Vec block[Vec::N];
       if (columns == Vec::N && steps == kBlock) {
-        for (size_t j = 0; j < Vec::N; j++) block[j] = Precision::along(from + j * ldb + p);
+        for (size_t j = 0; j < Vec::N; j++) {
+          block[j] = Precision::along(from + j * ldb + p);
+          for (size_t s = 0; s < kBlock; s += 16) __builtin_prefetch(from + j * ldb + p + 2 * kBlock + s);
+        }
       } else {
         for (size_t j = 0; j < Vec::N; j++) {
           block[j] = j < columns ? Precision::along(from + j * ldb + p, steps) : Vec::zero();
@@ -69,26 +72,23 @@ inline void pack_b_transposed(const float* b, size_t ldb, size_t depth, size_t c
   }
 }
 
-// Words of a panel of A packed from transposed memory. Whole vectors are stored: its last step needs room behind.
-inline size_t panel_words(size_t height) {
-  return round_up(kUnitRows * height + 2 * Vec::N, 16);
+// Words between rows of a copied factor: whole vectors, an odd number of them, so that rows spread over all cache sets.
+inline size_t copied_ld(size_t words) {
+  return (ceil_div(words, 16) | 1) * 16;
 }
 
-// Panels of A whose rows are contiguous over columns of A^T: a[step * lda + row].
+// Steps of A whose rows are contiguous over columns of A^T: a[step * lda + row], copied with `ldto` between words of K.
 template <class Precision>
-inline void pack_a_transposed(const float* a, size_t lda, size_t depth, size_t rows, float* to) {
-  const size_t panel = panel_words(words<Precision>(depth));
-  // Ascending steps: what a whole vector writes past its kUnitRows, the next step overwrites.
-  for (size_t p = 0; p < depth; p += Precision::kSteps, a += Precision::kSteps * lda, to += kUnitRows) {
+inline void copy_steps(const float* a, size_t lda, size_t depth, size_t rows, float* to, size_t ldto) {
+  for (size_t p = 0; p < depth; p += Precision::kSteps, a += Precision::kSteps * lda, to += ldto) {
     const size_t steps = depth - p;
-    float* at = to;
-    for (size_t s = 0; s < Precision::kSteps; s++) {
-      fetch_row(kRowsAhead + s < steps ? a + (kRowsAhead + s) * lda : nullptr, rows);
+    const float* ahead = a + (kRowsAhead < steps ? kRowsAhead * lda : 0);
+    size_t i = 0;
+    for (; i + Vec::N <= rows; i += Vec::N) {
+      for (size_t s = 0; s < Precision::kSteps; s++) __builtin_prefetch(ahead + s * lda + i);
+      Precision::across(a + i, lda, steps).store(to + i);
     }
-    for (size_t i = 0; i < rows; i += kUnitRows, at += panel) {
-      const size_t height = min_size(kUnitRows, rows - i);
-      for (size_t r = 0; r < height; r += Vec::N) Precision::across(a + i + r, lda, steps, height - r).store(at + r);
-    }
+    if (i < rows) Precision::across(a + i, lda, steps, rows - i).store(to + i);
   }
 }
 

@@ -8,10 +8,13 @@
 
 namespace sweetspot::SWEETSPOT_ISA {
 
-// Steps of K between two visits of a C tile. The rows of A of one microkernel call (12 x kDepth floats at most) take
-// half of a 32 KiB first-level cache, and a packed block of B with the C tile two thirds of a 1 MiB second level.
-// Larger tiles would read A and B less often, but C more: it would no longer stay in the cache between blocks of K.
+// Words of K (a step, or two of bf16) between two visits of a C tile. The rows of A of one microkernel call (12 x
+// kDepth floats at most) take half of a 32 KiB first-level cache, and a packed block of B with the C tile two thirds of
+// a 1 MiB second level. Larger tiles would read A and B less often, but C more: it would no longer stay in the cache
+// between blocks of K.
 constexpr size_t kDepth = 384;
+// Words of packed B that a thread keeps from tile to tile: more would come from memory again and not from a cache.
+constexpr size_t kKeptWords = 1u << 20;
 constexpr size_t kTileRows = 256;
 constexpr size_t kTileCols = 256;
 // A chunk of K below this would spend its time writing and adding partial tiles.
