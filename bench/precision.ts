@@ -59,7 +59,10 @@ try {
         seed,
       });
       const run = openRun(out);
-      const values = loadWeights(path.join(out, 'weights', 'slm.safetensors'), transformerParameters(run.config.model));
+      const values = loadWeights(
+        path.join(out, 'weights', 'main.safetensors'),
+        transformerParameters(run.config.model),
+      );
       const { perplexity } = await evaluateValues(backend, run, values, test);
       const lines = readFileSync(path.join(out, 'metrics.jsonl'), 'utf8').trim().split('\n');
       const losses = lines.map((line) => (JSON.parse(line) as { loss: number }).loss);
