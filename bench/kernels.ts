@@ -97,7 +97,7 @@ const KERNELS: readonly Kernel[] = [
     op: 'topk_softmax',
     shape: `${tokens}x${experts} k${k}`,
     quick: true,
-    rows: () => [{ op: 'topk_softmax' as never, dims: { rows: tokens, experts, k, normalize: 1 } }],
+    rows: () => [{ op: 'topk_softmax' as never, dims: { rows: tokens, experts, k, normalize: 0 } }],
     task: { task: 'route', rows: tokens, experts, k, calls: 10 },
     peer: 'torch',
     work: { ...milliseconds(0), ideal: () => null },
