@@ -46,7 +46,7 @@ function bankKernels(slices: number, groups: number): Kernel[] {
       name: `bank weights ${shape}`,
       op: 'bank_mix',
       shape,
-      quick: groups === 1,
+      quick: false,
       rows: () => [mix],
       task: { ...task, forward: 1 },
       peer: 'torch',
