@@ -24,6 +24,7 @@ const ids = (count: number, below: number) =>
   Int32Array.from({ length: count }, (_, i) => (Math.imul(i, 2654435761) >>> 8) % below);
 
 const n = 16 << 20;
+const long = 64 << 20;
 const training = (): Sized[] => [
   { op: 'attention', label: 'B16 T256 H4 D64', dims: attention, scalars: { scale: 0.125 }, flops: attentionFlops },
   {
@@ -58,8 +59,8 @@ const training = (): Sized[] => [
     inputs: { targets: ids(rows, vocab), scale: one },
     present: ['scale', 'dlogits'],
   },
-  { op: 'add', label: '16M', dims: { n }, scalars: { alpha: 1, beta: 1 } },
-  { op: 'sum_squares', label: '16M', dims: { n } },
+  { op: 'add', label: '64M', dims: { n: long }, scalars: { alpha: 1, beta: 1 } },
+  { op: 'sum_squares', label: '64M', dims: { n: long } },
   {
     op: 'adamw',
     label: '16M',

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { bankConfig, transformerConfig } from '../ts/models/config.js';
 import { bankStepFlops, trainingFlops } from '../ts/models/cost.js';
 import { type BenchCase, backendName, type Context } from './context.js';
-import { interleave, type Measured, median } from './measure.js';
+import { interleave, type Measured } from './measure.js';
 import { described, PeerProcess } from './peers.js';
 import type { Result } from './result.js';
 import { better, type Reading } from './roof.js';
@@ -44,22 +44,37 @@ async function openTorch(context: Context, given: StepArguments, label: string):
   return { label, peer: given.compile === 1 ? 'torch compiled' : 'torch', backend, process: peer, peakBytes: 0 };
 }
 
+/** A turn of quick steps lasts about this long; of slow ones it is a single step. */
+const TURN_SECONDS = 1;
+
 /** Seconds of a step of every model, in turns; the roofs around them. */
 async function timed(context: Context, name: string, models: readonly Model[]) {
-  const before = await context.meter.measure();
-  const contenders = models.map((model) => ({
+  const samples: number[] = [];
+  for (const model of models) samples.push(await warmUp(model));
+  const contenders = models.map((model, i) => ({
     name: model.label,
     turn: async () => {
-      const answer = await model.process.ask({ samples: 3 });
+      const answer = await model.process.ask({ samples: samples[i] });
       model.peakBytes = answer.peakBytes ?? 0;
-      // The first step of a turn finds cold caches.
-      return answer.seconds.slice(1);
+      // The first of some quick steps finds cold caches.
+      return samples[i]! > 1 ? answer.seconds.slice(1) : answer.seconds;
     },
   }));
-  // The first steps touch new memory and, when compiling, take a minute.
-  for (const model of models) await model.process.ask({ samples: 2 }).catch(() => {});
-  const measured = await interleave(name, contenders, Math.max(2, context.rounds - 1));
+  const before = await context.meter.measure();
+  const measured = await interleave(name, contenders, context.rounds);
   return { measured, roof: better(before, await context.meter.measure()) };
+}
+
+/** How many steps make a turn. The first steps touch new memory and, when compiling, take a minute; a failure shows later. */
+async function warmUp(model: Model): Promise<number> {
+  try {
+    let [seconds] = (await model.process.ask({ samples: 1 })).seconds;
+    if (seconds! < 3 || model.peer === 'torch compiled')
+      [, seconds] = (await model.process.ask({ samples: 2 })).seconds;
+    return Math.max(1, Math.min(6, Math.floor(TURN_SECONDS / seconds!)));
+  } catch {
+    return 1;
+  }
 }
 
 function stepRows(
@@ -139,8 +154,8 @@ async function runBank(context: Context, name: string, size: BankSize, dtype: Pr
   const models = [
     await openOurs(context, bank, 'bank'),
     await openOurs(context, plain, 'plain'),
-    await openTorch(context, bank, 'torch bank'),
-    await openTorch(context, plain, 'torch plain'),
+    context.quick ? undefined : await openTorch(context, bank, 'torch bank'),
+    context.quick ? undefined : await openTorch(context, plain, 'torch plain'),
   ].filter((model) => model !== undefined);
   try {
     const { measured, roof } = await timed(context, name, models);
@@ -153,18 +168,14 @@ async function runBank(context: Context, name: string, size: BankSize, dtype: Pr
       if (model === undefined || over === undefined || under === undefined) return [];
       const rows = stepRows(context, name, bank, flops, model, over, roof);
       if (rows.length === 0 || under.failure !== undefined) return rows;
-      // Turns are neighbours in time: the ratio of each pair moves less than either time.
-      const ratios = over.samples.map((seconds, j) => seconds / under.samples[j]!);
-      const value = median(ratios);
-      const half = (over.spread + under.spread) / 2;
       const ratio: Result = {
         ...rows[0]!,
         name: `${name} over plain`,
         op: 'bank_over_plain',
-        value,
+        value: over.median / under.median,
         unit: 'x',
         shareOfRoof: null,
-        spread: half,
+        spread: (over.spread + under.spread) / 2,
       };
       return [...rows, ratio];
     });
