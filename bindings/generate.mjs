@@ -96,7 +96,7 @@ function cxx() {
       out.push(`    {"${x.name}", Dtype::${x.dtype}, Role::${x.role ?? 'in'}, ${Boolean(x.optional)}},`);
     out.push('};');
     out.push(`inline constexpr const char* ${p}_dims[] = {${op.dims.map((d) => `"${d}"`).join(', ')}};`);
-    out.push(`inline int64_t ${p}_extent(const uint32_t* w, uint32_t index) {`);
+    out.push(`inline int64_t ${p}_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {`);
     op.dims.forEach((d, i) => {
       out.push(`  [[maybe_unused]] const int64_t ${d} = w[${1 + 2 * op.operands.length + i}];`);
     });

@@ -673,7 +673,7 @@ inline constexpr OperandSpec fill_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* fill_dims[] = {"n"};
-inline int64_t fill_extent(const uint32_t* w, uint32_t index) {
+inline int64_t fill_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t n = w[3];
   switch (index) {
     case 0: return (n);
@@ -686,7 +686,7 @@ inline constexpr OperandSpec cast_operands[] = {
     {"y", Dtype::raw, Role::out, false},
 };
 inline constexpr const char* cast_dims[] = {"n", "from", "to"};
-inline int64_t cast_extent(const uint32_t* w, uint32_t index) {
+inline int64_t cast_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t n = w[5];
   [[maybe_unused]] const int64_t from = w[6];
   [[maybe_unused]] const int64_t to = w[7];
@@ -703,7 +703,7 @@ inline constexpr OperandSpec add_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* add_dims[] = {"n"};
-inline int64_t add_extent(const uint32_t* w, uint32_t index) {
+inline int64_t add_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t n = w[7];
   switch (index) {
     case 0: return (n);
@@ -720,7 +720,7 @@ inline constexpr OperandSpec mul_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* mul_dims[] = {"n"};
-inline int64_t mul_extent(const uint32_t* w, uint32_t index) {
+inline int64_t mul_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t n = w[9];
   switch (index) {
     case 0: return (n);
@@ -737,7 +737,7 @@ inline constexpr OperandSpec reduce_sum_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* reduce_sum_dims[] = {"outer", "n", "inner"};
-inline int64_t reduce_sum_extent(const uint32_t* w, uint32_t index) {
+inline int64_t reduce_sum_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t outer = w[7];
   [[maybe_unused]] const int64_t n = w[8];
   [[maybe_unused]] const int64_t inner = w[9];
@@ -755,7 +755,7 @@ inline constexpr OperandSpec broadcast_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* broadcast_dims[] = {"outer", "n", "inner"};
-inline int64_t broadcast_extent(const uint32_t* w, uint32_t index) {
+inline int64_t broadcast_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t outer = w[7];
   [[maybe_unused]] const int64_t n = w[8];
   [[maybe_unused]] const int64_t inner = w[9];
@@ -772,7 +772,7 @@ inline constexpr OperandSpec sum_squares_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* sum_squares_dims[] = {"n"};
-inline int64_t sum_squares_extent(const uint32_t* w, uint32_t index) {
+inline int64_t sum_squares_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t n = w[5];
   switch (index) {
     case 0: return (n);
@@ -786,7 +786,7 @@ inline constexpr OperandSpec argmax_operands[] = {
     {"y", Dtype::i32, Role::out, false},
 };
 inline constexpr const char* argmax_dims[] = {"rows", "cols"};
-inline int64_t argmax_extent(const uint32_t* w, uint32_t index) {
+inline int64_t argmax_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[5];
   [[maybe_unused]] const int64_t cols = w[6];
   switch (index) {
@@ -801,7 +801,7 @@ inline constexpr OperandSpec bincount_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* bincount_dims[] = {"n", "vocab"};
-inline int64_t bincount_extent(const uint32_t* w, uint32_t index) {
+inline int64_t bincount_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t n = w[5];
   [[maybe_unused]] const int64_t vocab = w[6];
   switch (index) {
@@ -819,7 +819,7 @@ inline constexpr OperandSpec gemm_operands[] = {
     {"c", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* gemm_dims[] = {"batch", "m", "n", "k", "transA", "transB", "lda", "ldb", "ldc", "strideA", "strideB", "strideC", "precision"};
-inline int64_t gemm_extent(const uint32_t* w, uint32_t index) {
+inline int64_t gemm_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t batch = w[11];
   [[maybe_unused]] const int64_t m = w[12];
   [[maybe_unused]] const int64_t n = w[13];
@@ -851,7 +851,7 @@ inline constexpr OperandSpec grouped_gemm_operands[] = {
     {"c", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* grouped_gemm_dims[] = {"groups", "rows", "n", "k", "transB", "precision"};
-inline int64_t grouped_gemm_extent(const uint32_t* w, uint32_t index) {
+inline int64_t grouped_gemm_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t groups = w[11];
   [[maybe_unused]] const int64_t rows = w[12];
   [[maybe_unused]] const int64_t n = w[13];
@@ -875,7 +875,7 @@ inline constexpr OperandSpec grouped_gemm_dw_operands[] = {
     {"dw", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* grouped_gemm_dw_dims[] = {"groups", "rows", "m", "n", "precision"};
-inline int64_t grouped_gemm_dw_extent(const uint32_t* w, uint32_t index) {
+inline int64_t grouped_gemm_dw_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t groups = w[9];
   [[maybe_unused]] const int64_t rows = w[10];
   [[maybe_unused]] const int64_t m = w[11];
@@ -898,7 +898,7 @@ inline constexpr OperandSpec csr_gemm_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* csr_gemm_dims[] = {"rows", "cols", "nnz", "n"};
-inline int64_t csr_gemm_extent(const uint32_t* w, uint32_t index) {
+inline int64_t csr_gemm_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[11];
   [[maybe_unused]] const int64_t cols = w[12];
   [[maybe_unused]] const int64_t nnz = w[13];
@@ -919,7 +919,7 @@ inline constexpr OperandSpec embedding_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* embedding_dims[] = {"rows", "cols", "vocab"};
-inline int64_t embedding_extent(const uint32_t* w, uint32_t index) {
+inline int64_t embedding_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[7];
   [[maybe_unused]] const int64_t cols = w[8];
   [[maybe_unused]] const int64_t vocab = w[9];
@@ -938,7 +938,7 @@ inline constexpr OperandSpec embedding_backward_operands[] = {
     {"dtable", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* embedding_backward_dims[] = {"rows", "cols", "vocab"};
-inline int64_t embedding_backward_extent(const uint32_t* w, uint32_t index) {
+inline int64_t embedding_backward_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[9];
   [[maybe_unused]] const int64_t cols = w[10];
   [[maybe_unused]] const int64_t vocab = w[11];
@@ -958,7 +958,7 @@ inline constexpr OperandSpec rms_norm_operands[] = {
     {"rstd", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* rms_norm_dims[] = {"rows", "cols"};
-inline int64_t rms_norm_extent(const uint32_t* w, uint32_t index) {
+inline int64_t rms_norm_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[9];
   [[maybe_unused]] const int64_t cols = w[10];
   switch (index) {
@@ -981,7 +981,7 @@ inline constexpr OperandSpec rms_norm_backward_operands[] = {
     {"dw", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* rms_norm_backward_dims[] = {"rows", "cols"};
-inline int64_t rms_norm_backward_extent(const uint32_t* w, uint32_t index) {
+inline int64_t rms_norm_backward_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[17];
   [[maybe_unused]] const int64_t cols = w[18];
   switch (index) {
@@ -1005,7 +1005,7 @@ inline constexpr OperandSpec qk_norm_operands[] = {
     {"rstd", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* qk_norm_dims[] = {"rows", "heads", "kvHeads", "headDim"};
-inline int64_t qk_norm_extent(const uint32_t* w, uint32_t index) {
+inline int64_t qk_norm_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[11];
   [[maybe_unused]] const int64_t heads = w[12];
   [[maybe_unused]] const int64_t kvHeads = w[13];
@@ -1033,7 +1033,7 @@ inline constexpr OperandSpec qk_norm_backward_operands[] = {
     {"dwk", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* qk_norm_backward_dims[] = {"rows", "heads", "kvHeads", "headDim"};
-inline int64_t qk_norm_backward_extent(const uint32_t* w, uint32_t index) {
+inline int64_t qk_norm_backward_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[21];
   [[maybe_unused]] const int64_t heads = w[22];
   [[maybe_unused]] const int64_t kvHeads = w[23];
@@ -1059,7 +1059,7 @@ inline constexpr OperandSpec rope_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* rope_dims[] = {"rows", "heads", "kvHeads", "headDim", "inverse"};
-inline int64_t rope_extent(const uint32_t* w, uint32_t index) {
+inline int64_t rope_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[7];
   [[maybe_unused]] const int64_t heads = w[8];
   [[maybe_unused]] const int64_t kvHeads = w[9];
@@ -1079,7 +1079,7 @@ inline constexpr OperandSpec attention_operands[] = {
     {"lse", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* attention_dims[] = {"batch", "time", "heads", "kvHeads", "headDim"};
-inline int64_t attention_extent(const uint32_t* w, uint32_t index) {
+inline int64_t attention_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t batch = w[7];
   [[maybe_unused]] const int64_t time = w[8];
   [[maybe_unused]] const int64_t heads = w[9];
@@ -1101,7 +1101,7 @@ inline constexpr OperandSpec attention_backward_operands[] = {
     {"dqkv", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* attention_backward_dims[] = {"batch", "time", "heads", "kvHeads", "headDim"};
-inline int64_t attention_backward_extent(const uint32_t* w, uint32_t index) {
+inline int64_t attention_backward_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t batch = w[11];
   [[maybe_unused]] const int64_t time = w[12];
   [[maybe_unused]] const int64_t heads = w[13];
@@ -1125,7 +1125,7 @@ inline constexpr OperandSpec attention_decode_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* attention_decode_dims[] = {"rows", "capacity", "heads", "kvHeads", "headDim"};
-inline int64_t attention_decode_extent(const uint32_t* w, uint32_t index) {
+inline int64_t attention_decode_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[11];
   [[maybe_unused]] const int64_t capacity = w[12];
   [[maybe_unused]] const int64_t heads = w[13];
@@ -1146,7 +1146,7 @@ inline constexpr OperandSpec swiglu_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* swiglu_dims[] = {"rows", "cols"};
-inline int64_t swiglu_extent(const uint32_t* w, uint32_t index) {
+inline int64_t swiglu_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[5];
   [[maybe_unused]] const int64_t cols = w[6];
   switch (index) {
@@ -1162,7 +1162,7 @@ inline constexpr OperandSpec swiglu_backward_operands[] = {
     {"dx", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* swiglu_backward_dims[] = {"rows", "cols"};
-inline int64_t swiglu_backward_extent(const uint32_t* w, uint32_t index) {
+inline int64_t swiglu_backward_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[7];
   [[maybe_unused]] const int64_t cols = w[8];
   switch (index) {
@@ -1178,7 +1178,7 @@ inline constexpr OperandSpec softmax_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* softmax_dims[] = {"rows", "cols"};
-inline int64_t softmax_extent(const uint32_t* w, uint32_t index) {
+inline int64_t softmax_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[5];
   [[maybe_unused]] const int64_t cols = w[6];
   switch (index) {
@@ -1194,7 +1194,7 @@ inline constexpr OperandSpec softmax_backward_operands[] = {
     {"dx", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* softmax_backward_dims[] = {"rows", "cols"};
-inline int64_t softmax_backward_extent(const uint32_t* w, uint32_t index) {
+inline int64_t softmax_backward_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[7];
   [[maybe_unused]] const int64_t cols = w[8];
   switch (index) {
@@ -1213,7 +1213,7 @@ inline constexpr OperandSpec cross_entropy_operands[] = {
     {"dlogits", Dtype::f32, Role::out, true},
 };
 inline constexpr const char* cross_entropy_dims[] = {"rows", "vocab"};
-inline int64_t cross_entropy_extent(const uint32_t* w, uint32_t index) {
+inline int64_t cross_entropy_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[11];
   [[maybe_unused]] const int64_t vocab = w[12];
   switch (index) {
@@ -1233,7 +1233,7 @@ inline constexpr OperandSpec bank_mix_operands[] = {
     {"w", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* bank_mix_dims[] = {"groups", "slices", "size"};
-inline int64_t bank_mix_extent(const uint32_t* w, uint32_t index) {
+inline int64_t bank_mix_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t groups = w[9];
   [[maybe_unused]] const int64_t slices = w[10];
   [[maybe_unused]] const int64_t size = w[11];
@@ -1253,7 +1253,7 @@ inline constexpr OperandSpec bank_mix_backward_operands[] = {
     {"dc", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* bank_mix_backward_dims[] = {"groups", "slices", "size"};
-inline int64_t bank_mix_backward_extent(const uint32_t* w, uint32_t index) {
+inline int64_t bank_mix_backward_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t groups = w[9];
   [[maybe_unused]] const int64_t slices = w[10];
   [[maybe_unused]] const int64_t size = w[11];
@@ -1272,7 +1272,7 @@ inline constexpr OperandSpec bank_sum_squares_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* bank_sum_squares_dims[] = {"groups", "slices", "size"};
-inline int64_t bank_sum_squares_extent(const uint32_t* w, uint32_t index) {
+inline int64_t bank_sum_squares_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t groups = w[7];
   [[maybe_unused]] const int64_t slices = w[8];
   [[maybe_unused]] const int64_t size = w[9];
@@ -1294,7 +1294,7 @@ inline constexpr OperandSpec bank_adamw_operands[] = {
     {"v", Dtype::f32, Role::inout, false},
 };
 inline constexpr const char* bank_adamw_dims[] = {"groups", "slices", "size"};
-inline int64_t bank_adamw_extent(const uint32_t* w, uint32_t index) {
+inline int64_t bank_adamw_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t groups = w[15];
   [[maybe_unused]] const int64_t slices = w[16];
   [[maybe_unused]] const int64_t size = w[17];
@@ -1316,7 +1316,7 @@ inline constexpr OperandSpec clip_scale_operands[] = {
     {"scale", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* clip_scale_dims[] = {"n"};
-inline int64_t clip_scale_extent(const uint32_t* w, uint32_t index) {
+inline int64_t clip_scale_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t n = w[7];
   switch (index) {
     case 0: return (n);
@@ -1335,7 +1335,7 @@ inline constexpr OperandSpec adamw_operands[] = {
     {"v", Dtype::f32, Role::inout, false},
 };
 inline constexpr const char* adamw_dims[] = {"n"};
-inline int64_t adamw_extent(const uint32_t* w, uint32_t index) {
+inline int64_t adamw_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t n = w[13];
   switch (index) {
     case 0: return (n);
@@ -1355,7 +1355,7 @@ inline constexpr OperandSpec kmeans_assign_operands[] = {
     {"distance", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* kmeans_assign_dims[] = {"rows", "cols", "clusters"};
-inline int64_t kmeans_assign_extent(const uint32_t* w, uint32_t index) {
+inline int64_t kmeans_assign_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[9];
   [[maybe_unused]] const int64_t cols = w[10];
   [[maybe_unused]] const int64_t clusters = w[11];
@@ -1376,7 +1376,7 @@ inline constexpr OperandSpec topk_softmax_operands[] = {
     {"lse", Dtype::f32, Role::out, true},
 };
 inline constexpr const char* topk_softmax_dims[] = {"rows", "experts", "k", "normalize"};
-inline int64_t topk_softmax_extent(const uint32_t* w, uint32_t index) {
+inline int64_t topk_softmax_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[11];
   [[maybe_unused]] const int64_t experts = w[12];
   [[maybe_unused]] const int64_t k = w[13];
@@ -1402,7 +1402,7 @@ inline constexpr OperandSpec topk_softmax_backward_operands[] = {
     {"dx", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* topk_softmax_backward_dims[] = {"rows", "experts", "k", "normalize"};
-inline int64_t topk_softmax_backward_extent(const uint32_t* w, uint32_t index) {
+inline int64_t topk_softmax_backward_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[17];
   [[maybe_unused]] const int64_t experts = w[18];
   [[maybe_unused]] const int64_t k = w[19];
@@ -1427,7 +1427,7 @@ inline constexpr OperandSpec route_sort_operands[] = {
     {"position", Dtype::i32, Role::out, false},
 };
 inline constexpr const char* route_sort_dims[] = {"rows", "k", "groups"};
-inline int64_t route_sort_extent(const uint32_t* w, uint32_t index) {
+inline int64_t route_sort_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[9];
   [[maybe_unused]] const int64_t k = w[10];
   [[maybe_unused]] const int64_t groups = w[11];
@@ -1448,7 +1448,7 @@ inline constexpr OperandSpec combine_rows_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* combine_rows_dims[] = {"rows", "k", "cols"};
-inline int64_t combine_rows_extent(const uint32_t* w, uint32_t index) {
+inline int64_t combine_rows_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[11];
   [[maybe_unused]] const int64_t k = w[12];
   [[maybe_unused]] const int64_t cols = w[13];
@@ -1471,7 +1471,7 @@ inline constexpr OperandSpec combine_rows_backward_operands[] = {
     {"dp", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* combine_rows_backward_dims[] = {"rows", "k", "cols"};
-inline int64_t combine_rows_backward_extent(const uint32_t* w, uint32_t index) {
+inline int64_t combine_rows_backward_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t rows = w[13];
   [[maybe_unused]] const int64_t k = w[14];
   [[maybe_unused]] const int64_t cols = w[15];
@@ -1490,7 +1490,7 @@ inline constexpr OperandSpec roof_fma_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* roof_fma_dims[] = {"iterations"};
-inline int64_t roof_fma_extent(const uint32_t* w, uint32_t index) {
+inline int64_t roof_fma_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t iterations = w[3];
   switch (index) {
     case 0: return (1);
@@ -1503,7 +1503,7 @@ inline constexpr OperandSpec roof_read_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* roof_read_dims[] = {"n"};
-inline int64_t roof_read_extent(const uint32_t* w, uint32_t index) {
+inline int64_t roof_read_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t n = w[5];
   switch (index) {
     case 0: return (n);
@@ -1516,7 +1516,7 @@ inline constexpr OperandSpec roof_bf16_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* roof_bf16_dims[] = {"iterations"};
-inline int64_t roof_bf16_extent(const uint32_t* w, uint32_t index) {
+inline int64_t roof_bf16_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t iterations = w[3];
   switch (index) {
     case 0: return (1);
@@ -1528,7 +1528,7 @@ inline constexpr OperandSpec clock_operands[] = {
     {"y", Dtype::raw, Role::out, false},
 };
 inline constexpr const char* clock_dims[] = {};
-inline int64_t clock_extent(const uint32_t* w, uint32_t index) {
+inline int64_t clock_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   switch (index) {
     case 0: return (8);
     default: return 0;

@@ -42,6 +42,9 @@ std::vector<Isa> isas() {
   list.push_back({"avx2", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), avx2::kernels});
 #endif
 #endif
+#if defined(SWEETSPOT_WITH_NEON)
+  list.push_back({"neon", true, neon::kernels});
+#endif
   list.push_back({"scalar", true, scalar::kernels});
   return list;
 }

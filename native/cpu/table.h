@@ -27,5 +27,8 @@ KernelTable kernels();
 namespace avx512_bf16 {
 KernelTable kernels();
 }
+namespace neon {
+KernelTable kernels();
+}
 
 }  // namespace sweetspot

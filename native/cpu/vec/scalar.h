@@ -1,5 +1,6 @@
-// Vec without intrinsics: 4 floats in an array, for any machine with a C++ compiler. The same members as the other
-// files of this folder; fma is a multiply and an add here, so results differ from the wide variants by rounding.
+// Vec without intrinsics: 4 floats as the vector type of GCC and Clang, which becomes the SIMD of the baseline (SSE2 on
+// x86-64) or plain code. The same members as the other files of this folder; fma is a multiply and an add here, so
+// results differ from the wide variants by rounding.
 #pragma once
 #include <cmath>
 #include <cstddef>
@@ -8,68 +9,79 @@
 
 namespace sweetspot::SWEETSPOT_ISA {
 
+using Lanes = float __attribute__((vector_size(16)));
+using IntLanes = int32_t __attribute__((vector_size(16)));
+
 struct Vec {
   static constexpr size_t N = 4;
-  float v[4];
+  Lanes v;
 
-  static Vec load(const float* p) { return {{p[0], p[1], p[2], p[3]}}; }
-  static Vec set(float x) { return {{x, x, x, x}}; }
-  static Vec zero() { return set(0.0f); }
-  static Vec load(const float* p, size_t n) {
-    Vec r = zero();
-    for (size_t i = 0; i < n && i < N; i++) r.v[i] = p[i];
+  static Vec load(const float* p) {
+    Vec r;
+    std::memcpy(&r.v, p, sizeof r.v);
     return r;
   }
-  void store(float* p) const { std::memcpy(p, v, sizeof v); }
+  static Vec set(float x) { return {Lanes{x, x, x, x}}; }
+  static Vec zero() { return set(0.0f); }
+  static Vec load(const float* p, size_t n) {
+    float lanes[N] = {};
+    for (size_t i = 0; i < n && i < N; i++) lanes[i] = p[i];
+    return load(lanes);
+  }
+  void store(float* p) const { std::memcpy(p, &v, sizeof v); }
   void store(float* p, size_t n) const {
-    for (size_t i = 0; i < n && i < N; i++) p[i] = v[i];
+    float lanes[N];
+    store(lanes);
+    for (size_t i = 0; i < n && i < N; i++) p[i] = lanes[i];
   }
 };
 
-#define SWEETSPOT_LANES(expression)                          \
-  Vec r;                                                     \
-  for (size_t i = 0; i < Vec::N; i++) r.v[i] = (expression); \
-  return r
-
 inline Vec operator+(Vec a, Vec b) {
-  SWEETSPOT_LANES(a.v[i] + b.v[i]);
+  return {a.v + b.v};
 }
 inline Vec operator-(Vec a, Vec b) {
-  SWEETSPOT_LANES(a.v[i] - b.v[i]);
+  return {a.v - b.v};
 }
 inline Vec operator*(Vec a, Vec b) {
-  SWEETSPOT_LANES(a.v[i] * b.v[i]);
+  return {a.v * b.v};
 }
 inline Vec operator/(Vec a, Vec b) {
-  SWEETSPOT_LANES(a.v[i] / b.v[i]);
+  return {a.v / b.v};
 }
 inline Vec fma(Vec a, Vec b, Vec c) {
-  SWEETSPOT_LANES(a.v[i] * b.v[i] + c.v[i]);
+  return {a.v * b.v + c.v};
 }
 inline Vec max(Vec a, Vec b) {
-  SWEETSPOT_LANES(a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
+  return {a.v > b.v ? a.v : b.v};
 }
 inline Vec min(Vec a, Vec b) {
-  SWEETSPOT_LANES(a.v[i] < b.v[i] ? a.v[i] : b.v[i]);
+  return {a.v < b.v ? a.v : b.v};
 }
 inline Vec sqrt(Vec a) {
-  SWEETSPOT_LANES(std::sqrt(a.v[i]));
+  Vec r;
+  for (size_t i = 0; i < Vec::N; i++) r.v[i] = std::sqrt(a.v[i]);
+  return r;
 }
+// Adding and subtracting 1.5 * 2^23 drops the fraction of what is below 2^22; what is larger has at most a half.
 inline Vec round(Vec a) {
-  SWEETSPOT_LANES(std::nearbyint(a.v[i]));
+  const Lanes big = Vec::set(12582912.0f).v, limit = Vec::set(4194304.0f).v;
+  Vec far = a;
+  for (size_t i = 0; i < Vec::N; i++)
+    if (!(a.v[i] < 4194304.0f && a.v[i] > -4194304.0f)) far.v[i] = std::nearbyint(a.v[i]);
+  return {a.v < limit ? (a.v > -limit ? (a.v + big) - big : far.v) : far.v};
 }
 inline Vec select_less(Vec a, Vec b, Vec x, Vec y) {
-  SWEETSPOT_LANES(a.v[i] < b.v[i] ? x.v[i] : y.v[i]);
+  return {a.v < b.v ? x.v : y.v};
 }
 inline Vec first(Vec a, Vec b, size_t n) {
-  SWEETSPOT_LANES(i < n ? a.v[i] : b.v[i]);
+  const IntLanes lane = {0, 1, 2, 3};
+  const int32_t count = n < Vec::N ? static_cast<int32_t>(n) : 4;
+  return {lane < IntLanes{count, count, count, count} ? a.v : b.v};
 }
 inline Vec exp2_integer(Vec n) {
+  const IntLanes bits = (__builtin_convertvector(n.v, IntLanes) + 127) << 23;
   Vec r;
-  for (size_t i = 0; i < Vec::N; i++) {
-    const uint32_t bits = static_cast<uint32_t>(static_cast<int32_t>(n.v[i]) + 127) << 23;
-    std::memcpy(&r.v[i], &bits, 4);
-  }
+  std::memcpy(&r.v, &bits, sizeof r.v);
   return r;
 }
 inline void transpose(Vec* r) {
@@ -89,7 +101,6 @@ inline float max_lane(Vec a) {
   const float y = a.v[1] > a.v[3] ? a.v[1] : a.v[3];
   return x > y ? x : y;
 }
-#undef SWEETSPOT_LANES
 
 }  // namespace sweetspot::SWEETSPOT_ISA
 #include "cpu/vec/math.h"

@@ -125,7 +125,10 @@ export function pretrain(program: Command): void {
       real('--clip'),
     )
     .addOption(
-      new Option('--precision <name>', "factors of matrix products in training (default: bf16 where the processor has instructions for it)").choices(PRECISIONS),
+      new Option(
+        '--precision <name>',
+        'factors of matrix products in training (default: bf16 where the processor has instructions for it)',
+      ).choices(PRECISIONS),
     )
     .option('--seed <n>', 'of everything random (default: 0)', count('--seed', 0));
   verb<Flags>(command, async (session, flags) => {

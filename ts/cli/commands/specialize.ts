@@ -52,7 +52,9 @@ export function specialize(program: Command): void {
       real('--clip'),
     )
     .addOption(
-      new Option('--precision <name>', "factors of matrix products in training (default: pretraining's)").choices(PRECISIONS),
+      new Option('--precision <name>', "factors of matrix products in training (default: pretraining's)").choices(
+        PRECISIONS,
+      ),
     )
     .option('--seed <n>', "of everything random (default: pretraining's)", count('--seed', 0));
   verb<Flags>(command, async (session, flags, folder) => {
