@@ -9,19 +9,19 @@
 
 namespace sweetspot::SWEETSPOT_ISA {
 
-using Lanes = float __attribute__((vector_size(16)));
-using IntLanes = int32_t __attribute__((vector_size(16)));
+using Float4 = float __attribute__((vector_size(16)));
+using Int4 = int32_t __attribute__((vector_size(16)));
 
 struct Vec {
   static constexpr size_t N = 4;
-  Lanes v;
+  Float4 v;
 
   static Vec load(const float* p) {
     Vec r;
     std::memcpy(&r.v, p, sizeof r.v);
     return r;
   }
-  static Vec set(float x) { return {Lanes{x, x, x, x}}; }
+  static Vec set(float x) { return {Float4{x, x, x, x}}; }
   static Vec zero() { return set(0.0f); }
   static Vec load(const float* p, size_t n) {
     float lanes[N] = {};
@@ -64,7 +64,7 @@ inline Vec sqrt(Vec a) {
 }
 // Adding and subtracting 1.5 * 2^23 drops the fraction of what is below 2^22; what is larger has at most a half.
 inline Vec round(Vec a) {
-  const Lanes big = Vec::set(12582912.0f).v, limit = Vec::set(4194304.0f).v;
+  const Float4 big = Vec::set(12582912.0f).v, limit = Vec::set(4194304.0f).v;
   Vec far = a;
   for (size_t i = 0; i < Vec::N; i++)
     if (!(a.v[i] < 4194304.0f && a.v[i] > -4194304.0f)) far.v[i] = std::nearbyint(a.v[i]);
@@ -74,12 +74,12 @@ inline Vec select_less(Vec a, Vec b, Vec x, Vec y) {
   return {a.v < b.v ? x.v : y.v};
 }
 inline Vec first(Vec a, Vec b, size_t n) {
-  const IntLanes lane = {0, 1, 2, 3};
+  const Int4 lane = {0, 1, 2, 3};
   const int32_t count = n < Vec::N ? static_cast<int32_t>(n) : 4;
-  return {lane < IntLanes{count, count, count, count} ? a.v : b.v};
+  return {lane < Int4{count, count, count, count} ? a.v : b.v};
 }
 inline Vec exp2_integer(Vec n) {
-  const IntLanes bits = (__builtin_convertvector(n.v, IntLanes) + 127) << 23;
+  const Int4 bits = (__builtin_convertvector(n.v, Int4) + 127) << 23;
   Vec r;
   std::memcpy(&r.v, &bits, sizeof r.v);
   return r;
