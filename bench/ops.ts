@@ -87,7 +87,8 @@ const conformanceCases = (Object.keys(CASES) as (keyof typeof CASES)[]).flatMap(
   CASES[op]
     .filter((item) => item.large)
     .map((item): BenchCase => {
-      const name = `conformance ${op} ${item.name}`;
+      const shape = item.name.replace(/ (ld[abc]|stride[ABC])=\d+/g, '');
+      const name = `conformance ${op} ${shape}`;
       return {
         group: 'ops',
         name,
@@ -95,7 +96,7 @@ const conformanceCases = (Object.keys(CASES) as (keyof typeof CASES)[]).flatMap(
         run: (context) => {
           const { dims, scalars, present } = item;
           const spec: RowSpec = { op: op as OpName, dims, scalars, present, inputs: drawInputs(item) };
-          return time(context, name, spec, item.name, item.flops, item.bytes);
+          return time(context, name, spec, shape, item.flops, item.bytes);
         },
       };
     }),
@@ -110,7 +111,8 @@ async function time(
   bytes: number,
 ) {
   const mine = new TimedRows(context.backend, [spec]);
-  const work = { name, op: spec.op, shape, dtype: 'fp32', ...rate(flops, bytes, 'fp32') };
+  const dtype = spec.dims['precision'] === 1 ? 'bf16' : 'fp32';
+  const work = { name, op: spec.op, shape, dtype, ...rate(flops, bytes, dtype) };
   try {
     return await compete(context, work, [ours(context, mine.contender)]);
   } finally {

@@ -26,7 +26,7 @@ export const USAGE = `npm run bench -- [options]
   --no-peers         nothing but ours
   --threads N        default: one a core
   --isa NAME         kernels to use; default: the best this machine runs
-  --rounds N         turns of every contender (4; 2 with --quick)
+  --rounds N         turns of every contender (3; 2 with --quick)
 Peers are used where they are installed: libopenblas-dev, libdnnl-dev, libblis-dev; PyTorch and scikit-learn in the Python that
 SWEETSPOT_PYTHON names (python3).`;
 
@@ -61,7 +61,7 @@ export function parseBenchOptions(args: readonly string[]): BenchOptions {
     picture: values.picture,
     threads: whole('threads', values.threads),
     isa: values.isa,
-    rounds: whole('rounds', values.rounds) ?? (values.quick ? 2 : 4),
+    rounds: whole('rounds', values.rounds) ?? (values.quick ? 2 : 3),
     quick: values.quick,
     peers: !values['no-peers'],
     list: values.list,

@@ -23,6 +23,9 @@ export const CASES: readonly BenchCase[] = [
   ...boundaryCases,
 ];
 
+/** All threads reach less than this part of what they should: somebody else computes here. */
+const BUSY = 0.75;
+
 /** Runs what the options choose. Throws RangeError when they choose nothing. */
 export async function runBenches(options: BenchOptions): Promise<Report> {
   const began = performance.now();
@@ -41,6 +44,10 @@ export async function runBenches(options: BenchOptions): Promise<Report> {
         `bf16 ${roof.bf16 === null ? 'absent' : `${figure(roof.bf16OneThread!)} / ${figure(roof.bf16)} GFLOP/s`}; ` +
         `read ${figure(roof.readOneThread)} / ${figure(roof.read)} GB/s`,
     );
+    if (roof.fp32 < BUSY * threads * roof.fp32OneThread)
+      console.log(
+        `${threads} threads reach only ${figure(roof.fp32 / roof.fp32OneThread)} times one: the machine is busy`,
+      );
     const results: Result[] = [];
     for (const item of chosen) {
       try {
