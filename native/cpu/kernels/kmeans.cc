@@ -96,7 +96,8 @@ void kmeans_assign(Context& ctx, const KmeansAssignRow& row) {
   const size_t copy_stride = depth_most + 16;
   const size_t thread_floats = round_up(score_floats + best_floats + kUnitRows * copy_stride, 16);
   const size_t norm_floats = round_up(clusters, 16), padded = round_up(clusters, kUnitCols);
-  const size_t packed_floats = round_up(padded * cols, 16);
+  // Every panel of a block ends with one more step (panel_words).
+  const size_t steps = cols + blocks, packed_floats = round_up(padded * steps, 16);
   auto* norms =
       static_cast<float*>(ctx.scratch((norm_floats + packed_floats + ctx.threads * thread_floats) * sizeof(float)));
   if (norms == nullptr) return;
@@ -105,11 +106,11 @@ void kmeans_assign(Context& ctx, const KmeansAssignRow& row) {
   parallel(ctx, ceil_div(clusters, kClusters), [&](uint32_t task, uint32_t) {
     const Span band = part(task, kClusters, clusters);
     for (size_t j = band.begin; j < band.end; j++) norms[j] = squared_norm(centroids + j * cols, cols);
-    float* to = packed + band.begin * cols;
+    float* to = packed + band.begin * steps;
     for (size_t k0 = 0; k0 < cols; k0 += depth_most) {
       const size_t depth = min_size(depth_most, cols - k0);
       pack_b_transposed<Fp32>(centroids + band.begin * cols + k0, cols, depth, band.size(), to);
-      to += round_up(band.size(), kUnitCols) * depth;
+      to += ceil_div(band.size(), kUnitCols) * panel_words(depth);
     }
   });
   // Rows that lie this far apart fall into the same few cache sets.
@@ -128,7 +129,7 @@ void kmeans_assign(Context& ctx, const KmeansAssignRow& row) {
       const Vec id = first_id + Vec::set(static_cast<float>(j));
       for (size_t block = 0; block < blocks; block++) {
         const size_t k0 = block * depth_most, depth = min_size(depth_most, cols - k0);
-        const float* b = packed + j * cols + round_up(width, kUnitCols) * k0;
+        const float* b = packed + j * steps + round_up(width, kUnitCols) * (k0 + block);
         MicroCall call{depth, nullptr, cols, nullptr, kUnitCols, nullptr, nullptr, kClusters, nullptr, -2.0f, 0};
         for (size_t i = 0; i < own.size(); i += kUnitRows) {
           const size_t height = min_size(kUnitRows, own.size() - i);
@@ -142,7 +143,7 @@ void kmeans_assign(Context& ctx, const KmeansAssignRow& row) {
           float* to = blocks == 1 ? scores : scores + i * kClusters;
           for (size_t column = 0; column < width; column += kUnitCols) {
             call.width = min_size(kUnitCols, width - column);
-            call.b = b + column * depth;
+            call.b = b + column / kUnitCols * panel_words(depth);
             call.c = to + column;
             call.bias = block == 0 ? norms + j + column : nullptr;
             call.add = block == 0 ? nullptr : call.c;
