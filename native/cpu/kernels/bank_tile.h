@@ -6,7 +6,7 @@
 
 namespace sweetspot::SWEETSPOT_ISA {
 
-constexpr size_t kTile = 256;
+constexpr size_t kTile = 256, kTileBytes = kTile * sizeof(float);
 // Columns of a tile done together: every block of four groups reads a strip again, from the first-level cache.
 constexpr size_t kStrip = 64;
 
@@ -26,32 +26,40 @@ inline void by_four(size_t n, F&& body) {
   if (n - i == 1) body(i, Count<1>{});
 }
 
+// body(Count<n>), for n from 1 to `most`.
+template <size_t most, class F>
+inline void by_count(size_t n, F&& body) {
+  if constexpr (most > 1)
+    if (n < most) return by_count<most - 1>(n, body);
+  body(Count<most>{});
+}
+
 // Vectors across in a block of `rows` rows: up to 16 accumulators of 32 registers, up to 8 of 16.
 template <size_t rows>
 constexpr size_t kWide = Vec::N == 16 || rows <= 2 ? 4 : 2;
 
-// Asks for the cache lines of `n` <= 64 floats, which may lie past the end of the operand. Blocks walk through a tile
-// in pieces too short for the processor to foresee; asking for what comes next in the order of addresses, whatever the
-// order of use, made bank_adamw on a large bank about 1.6 times as fast on Zen 4 with one thread (asking in the order
-// of use, 1.3). No loop: it would cost more than it asks for. Inlined by force, because GCC takes a function that only
-// prefetches for one without effect and drops calls to it.
-template <bool write = false>
-__attribute__((always_inline)) inline void ask(const float* p, size_t n) {
-  __builtin_prefetch(p, write);
-  if (n > 16) __builtin_prefetch(p + 16, write);
-  if (n > 32) {
-    __builtin_prefetch(p + 32, write);
-    __builtin_prefetch(p + 48, write);
+// Asks for the cache lines of `bytes` <= 256 bytes, which may lie past the end of the operand. Blocks of several rows
+// walk through a tile in pieces too short for the processor to foresee; asking for what comes next in the order of
+// addresses, whatever the order of use, helps there. Where a kernel itself walks from front to back it only hurts. No
+// loop: it would cost more than it asks for. Inlined by force, because GCC takes a function that only prefetches for
+// one without effect and drops calls to it.
+__attribute__((always_inline)) inline void ask(const void* address, size_t bytes) {
+  const char* p = static_cast<const char*>(address);
+  __builtin_prefetch(p);
+  if (bytes > 64) __builtin_prefetch(p + 64);
+  if (bytes > 128) {
+    __builtin_prefetch(p + 128);
+    __builtin_prefetch(p + 192);
   }
 }
 
 // acc[o] += sum over k < n of c[o * across + k * along] * x[k * stride ..]; every step asks for
-// `share` floats of `ahead`, unless that is 0.
+// `share` elements of `ahead`, unless that is 0.
 template <size_t O, size_t V>
 inline void combine(Vec (&acc)[O][V], const float* c, size_t across, size_t along, const float* x, size_t stride,
                     size_t n, const float* ahead, size_t share) {
   for (size_t k = 0; k < n; k++, c += along, x += stride) {
-    if (share > 0) ask(ahead + k * share, share);
+    if (share > 0) ask(ahead + k * share, share * sizeof(float));
     Vec row[V];
     for (size_t v = 0; v < V; v++) row[v] = Vec::load(x + v * Vec::N);
     for (size_t o = 0; o < O; o++) {
@@ -61,20 +69,53 @@ inline void combine(Vec (&acc)[O][V], const float* c, size_t across, size_t alon
   }
 }
 
-// Tiles of a task that touches `kib` KiB for each: at least about 128 KiB.
-inline size_t tiles_per_task(size_t kib) {
-  return max_size(128 / max_size(kib, 1), 1);
+// Tiles of a task when a tile takes `bytes`: about 1 MiB, because the processor foresees a long walk through memory and
+// every task starts one anew (tasks of 128 KiB read at 85% of the speed of 1 MiB), but no fewer than 64 tasks.
+inline size_t tiles_per_task(size_t tiles, size_t bytes) {
+  return max_size(min_size((size_t{1} << 20) / max_size(bytes, 1), tiles / 64), 1);
 }
 
 // Copies one tile of every dw to `packed` (groups x kTile): rows of dw are far apart, often by a power of two, and
-// would push each other out of the cache. Asks for each row while the one before it is copied.
+// would push each other out of the cache. Asks for the next tile of each row on the way.
 inline void pack_tile(const float* dw, size_t groups, size_t size, size_t tile, float* packed) {
   for (size_t g = 0; g < groups; g++) {
     const float* from = dw + g * size + tile * kTile;
-    const float* next = g + 1 < groups ? from + size : dw + (tile + 1) * kTile;
-    for (size_t i = 0; i < kTile; i += 64) ask(next + i, 64);
-    std::memcpy(packed + g * kTile, from, kTile * sizeof(float));
+    if (groups > 1)
+      for (size_t i = 0; i < kTile; i += 64) ask(from + kTile + i, 256);
+    std::memcpy(packed + g * kTile, from, kTileBytes);
   }
+}
+
+// The same with columns and rows exchanged and room for Vec::N groups: packed[column][group], absent groups 0.
+inline void pack_columns(const float* dw, size_t groups, size_t size, size_t tile, float* packed) {
+  for (size_t j = 0; j < kTile; j += Vec::N) {
+    Vec block[Vec::N];
+    for (size_t g = 0; g < Vec::N; g++) {
+      const float* from = dw + g * size + tile * kTile + j;
+      if (g < groups) __builtin_prefetch(from + kTile);
+      block[g] = g < groups ? Vec::load(from) : Vec::zero();
+    }
+    transpose(block);
+    for (size_t i = 0; i < Vec::N; i++) block[i].store(packed + (j + i) * Vec::N);
+  }
+}
+
+// Stores past the caches: memory that is written whole need not be read first. `p` at a multiple of the vector's bytes.
+inline void stream(Vec x, float* p) {
+#if defined(SWEETSPOT_ISA_AVX512)
+  _mm512_stream_ps(p, x.v);
+#elif defined(SWEETSPOT_ISA_AVX2)
+  _mm256_stream_ps(p, x.v);
+#else
+  x.store(p);
+#endif
+}
+
+// Makes what `stream` wrote visible before the task is reported as done.
+inline void stream_end() {
+#if defined(SWEETSPOT_ISA_AVX512) || defined(SWEETSPOT_ISA_AVX2)
+  _mm_sfence();
+#endif
 }
 
 }  // namespace sweetspot::SWEETSPOT_ISA
