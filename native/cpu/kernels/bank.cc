@@ -342,7 +342,7 @@ void bank_adamw(Context& ctx, const BankAdamwRow& row) {
       float *t = ctx.f32(row.t) + base, *m = ctx.f32(row.m) + base, *v = ctx.f32(row.v) + base;
       pack_tile(dw, groups, size, tile, own);
       // One slice after the other: t, m and v are three walks from front to back, which the processor foresees. In
-      // blocks of four slices, with requests ahead in the order of addresses, this took 1.6 times as long.
+      // blocks of four slices, with requests ahead in the order of addresses, this took longer.
       for (size_t r = 0; r < slices; r++) {
         constexpr size_t V = kWide<1>;
         for (size_t j = 0; j < kTile; j += V * Vec::N) {

@@ -70,7 +70,7 @@ inline void combine(Vec (&acc)[O][V], const float* c, size_t across, size_t alon
 }
 
 // Tiles of a task when a tile takes `bytes`: about 1 MiB, because the processor foresees a long walk through memory and
-// every task starts one anew (tasks of 128 KiB read at 85% of the speed of 1 MiB), but no fewer than 64 tasks.
+// every task starts one anew (tasks of 128 KiB were slower than those of 1 MiB), but no fewer than 64 tasks.
 inline size_t tiles_per_task(size_t tiles, size_t bytes) {
   return max_size(min_size((size_t{1} << 20) / max_size(bytes, 1), tiles / 64), 1);
 }
