@@ -1,6 +1,6 @@
 // Matrix products on the shapes of training, side by side with OpenBLAS, oneDNN and BLIS. Weights are stored (out, in): the
 // forward pass of a layer is N T, its input gradient N N, its weight gradient T N.
-import { OPS } from '../ts/backend/ops.gen.js';
+import { PRECISIONS } from '../ts/train/precision.js';
 import { type BenchCase, type Context, compete, type Entrant, ours, rate } from './context.js';
 import { GEMM_PEERS } from './peers.js';
 import type { Result } from './result.js';
@@ -47,11 +47,6 @@ export const SHAPES: Readonly<Record<string, readonly Shape[]>> = {
   ],
   'gemm skinny': [...skinny(1), ...skinny(4), ...skinny(16)],
 };
-
-/** 1 is bf16 factors with float32 sums, where the op has the dim. */
-const PRECISIONS: readonly string[] = OPS.gemm.dims.some((dim) => (dim as string) === 'precision')
-  ? ['fp32', 'bf16']
-  : ['fp32'];
 
 export const gemmCases: readonly BenchCase[] = PRECISIONS.flatMap((dtype) =>
   Object.entries(SHAPES).flatMap(([group, shapes]) =>

@@ -3,14 +3,21 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { pathToFileURL } from 'node:url';
 import { type Backend, openBackend } from '../ts/backend/index.js';
-import { transformerConfig } from '../ts/models/config.js';
-import { transformerParameters } from '../ts/models/transformer.js';
-import { ParameterSet } from '../ts/nn/parameters.js';
-import { ADAMW } from '../ts/optim/adamw.js';
-import { Prng } from '../ts/tensor/prng.js';
-import { TrainStep } from '../ts/train/step.js';
+import { stepModel } from './step_model.js';
 
-const [B, T, V] = [16, 128, 2048];
+const SIZES = {
+  vocab: 2048,
+  width: 64,
+  inner: 176,
+  layers: 4,
+  heads: 4,
+  time: 128,
+  batch: 16,
+  slices: 0,
+  experts: 1,
+  groups: 1,
+  dtype: 'fp32',
+} as const;
 
 export interface Health {
   readonly eventLoopDelayMs: { readonly p50: number; readonly p99: number; readonly max: number };
@@ -19,22 +26,12 @@ export interface Health {
 }
 
 export async function trainingHealth(backend: Backend, steps: number): Promise<Health> {
-  const config = transformerConfig({ vocabSize: V, hiddenSize: 64, layers: 4, heads: 4, contextLength: T });
-  const parameters = new ParameterSet(backend, transformerParameters(config), { trainable: true });
-  parameters.initialize(1);
-  const step = new TrainStep(backend, { config, parameters }, { batch: B, time: T }, ADAMW);
-  const random = new Prng(1);
-  const batch = () => ({
-    tokens: Int32Array.from({ length: B * T }, () => random.int(V)),
-    targets: Int32Array.from({ length: B * T }, () => random.int(V)),
-    clusters: new Int32Array(B),
-    count: B * T,
-  });
+  const { step, batch, dispose } = stepModel(backend, SIZES);
   const delay = monitorEventLoopDelay({ resolution: 1 });
   let early = 0;
   let previous: Promise<unknown> = Promise.resolve();
   for (let t = 1; t <= steps; t++) {
-    const result = step.run(batch(), 1e-3, t);
+    const result = step.run(batch, 1e-3, t);
     await previous;
     previous = result;
     if (t === Math.ceil(steps / 10)) early = process.memoryUsage().rss;
@@ -44,8 +41,7 @@ export async function trainingHealth(backend: Backend, steps: number): Promise<H
   await previous;
   delay.disable();
   const resident = process.memoryUsage().rss;
-  step.dispose();
-  parameters.dispose();
+  dispose();
   // The timer itself sleeps one resolution.
   return {
     eventLoopDelayMs: { p50: delay.percentile(50) / 1e6, p99: delay.percentile(99) / 1e6, max: delay.max / 1e6 },

@@ -5,14 +5,16 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { type Backend, openBackend } from '../ts/backend/index.js';
+import type { OpName } from '../ts/backend/ops.gen.js';
 import { type DecodedRow, decodeRows, encodeRow, printRow } from '../ts/backend/rows.js';
-import { transformerConfig } from '../ts/models/config.js';
 import { trainingFlops } from '../ts/models/cost.js';
-import { transformerParameters } from '../ts/models/transformer.js';
-import { ParameterSet } from '../ts/nn/parameters.js';
-import { ADAMW } from '../ts/optim/adamw.js';
-import { Prng } from '../ts/tensor/prng.js';
-import { TrainStep } from '../ts/train/step.js';
+import { PRECISIONS, type Precision } from '../ts/train/precision.js';
+import { concatenate, rowBytes } from './rows.js';
+import { stepModel } from './step_model.js';
+import { STEP_SIZES } from './step_sizes.js';
+
+/** d64, d128 ... of bench/step_sizes.ts. */
+const SIZES = STEP_SIZES.map(({ name }) => name.split(' ')[0]!);
 
 export interface RowTime {
   readonly row: DecodedRow;
@@ -32,13 +34,7 @@ export async function timeRows(backend: Backend, words: Uint32Array, runs = 7): 
     at += row.spec.words;
   });
   list.push(encodeRow('clock', { y: { buffer: clocks, offset: rows.length * 64 } }, {}, {}));
-  const all = new Uint32Array(list.reduce((sum, part) => sum + part.length, 0));
-  let to = 0;
-  for (const part of list) {
-    all.set(part, to);
-    to += part.length;
-  }
-  const program = backend.compile({ words: all });
+  const program = backend.compile({ words: concatenate(list) });
   const times = rows.map((): number[] => []);
   for (let run = 0; run < runs; run++) {
     backend.run(program);
@@ -79,28 +75,19 @@ export function rowFlops(row: DecodedRow): number {
   }
 }
 
-/** Bytes of a row's operands, each counted once (an inout operand twice). */
-export function rowBytes(row: DecodedRow): number {
-  const extents = row.spec.extents(row.dims);
-  return row.spec.operands.reduce((sum, operand, i) => {
-    if (row.operands[i] === undefined) return sum;
-    return sum + extents[i]! * (operand.dtype === 'raw' ? 1 : 4) * (operand.role === 'inout' ? 2 : 1);
-  }, 0);
-}
+/** Bytes that a row must read and write. */
+const bytesOf = ({ spec, dims, operands }: DecodedRow): number =>
+  rowBytes({
+    op: spec.name as OpName,
+    dims: Object.fromEntries(spec.dims.map((name, i) => [name, dims[i]!])),
+    present: spec.operands.flatMap(({ name }, i) => (operands[i] === undefined ? [] : [name])),
+  });
 
 /** What a gemm row does in a step, by its flags. */
 function label(row: DecodedRow): string {
   if (row.spec.name !== 'gemm') return row.spec.name;
   return `gemm ${dim(row, 'transA') ? 'T' : 'N'}${dim(row, 'transB') ? 'T' : 'N'}`;
 }
-
-/** Layers, width C, heads, vocabulary V, windows B, tokens a window T. */
-const SIZES: Readonly<Record<string, readonly [number, number, number, number, number, number]>> = {
-  d64: [4, 64, 4, 2048, 16, 256],
-  d128: [4, 128, 4, 4096, 16, 256],
-  d256: [4, 256, 8, 8192, 16, 256],
-  d512: [6, 512, 8, 16384, 8, 512],
-};
 
 interface OpShare {
   readonly op: string;
@@ -113,7 +100,7 @@ interface OpShare {
 
 interface Profile {
   readonly size: string;
-  readonly precision: 'fp32' | 'bf16';
+  readonly precision: Precision;
   readonly stepMs: number;
   readonly rowsMs: number;
   readonly flops: number;
@@ -124,26 +111,18 @@ interface Profile {
 async function profile(
   backend: Backend,
   size: string,
-  precision: 'fp32' | 'bf16',
+  precision: Precision,
   each?: (time: RowTime) => void,
 ): Promise<Profile> {
-  const [layers, C, heads, V, B, T] = SIZES[size]!;
-  const config = transformerConfig({ vocabSize: V, hiddenSize: C, layers, heads, contextLength: T });
-  const parameters = new ParameterSet(backend, transformerParameters(config), { trainable: true });
-  parameters.initialize(1);
-  const step = new TrainStep(backend, { config, parameters }, { batch: B, time: T, precision }, ADAMW);
-  const random = new Prng(1);
-  const batch = () => ({
-    tokens: Int32Array.from({ length: B * T }, () => random.int(V)),
-    targets: Int32Array.from({ length: B * T }, () => random.int(V)),
-    clusters: new Int32Array(B),
-    count: B * T,
-  });
-  for (let t = 1; t <= 2; t++) await step.run(batch(), 1e-3, t);
+  const { sizes } = STEP_SIZES.find(({ name }) => name.split(' ')[0] === size)!;
+  const tokens = sizes.batch * sizes.time;
+  const model = stepModel(backend, { ...sizes, slices: 0, experts: 1, groups: 1, dtype: precision });
+  const { step, batch } = model;
+  for (let t = 1; t <= 2; t++) await step.run(batch, 1e-3, t);
   const whole: number[] = [];
   for (let t = 3; t <= 7; t++) {
     const begin = performance.now();
-    await step.run(batch(), 1e-3, t);
+    await step.run(batch, 1e-3, t);
     whole.push(performance.now() - begin);
   }
   const times = await timeRows(backend, step.program.words);
@@ -156,19 +135,18 @@ async function profile(
       ms: sum.ms + ms,
       rows: sum.rows + 1,
       flops: sum.flops + rowFlops(row),
-      bytes: sum.bytes + rowBytes(row),
+      bytes: sum.bytes + bytesOf(row),
     });
   }
   const rowsMs = times.reduce((sum, { ms }) => sum + ms, 0);
-  step.dispose();
-  parameters.dispose();
+  model.dispose();
   return {
     size,
     precision,
     stepMs: whole.sort((a, b) => a - b)[2]!,
     rowsMs,
-    flops: trainingFlops(config, B * T, T),
-    tokens: B * T,
+    flops: trainingFlops(model.config, tokens),
+    tokens,
     table: [...sums]
       .sort((a, b) => b[1].ms - a[1].ms)
       .map(([op, { ms, rows, flops, bytes }]) => ({
@@ -200,6 +178,7 @@ async function picture(profiles: readonly Profile[], file: string): Promise<void
   chart.setOption({
     animation: false,
     backgroundColor: '#fff',
+    color: ops.map((_, i) => `hsl(${(i * 137) % 360}, ${i % 2 === 0 ? 55 : 40}%, ${45 + 15 * (i % 3)}%)`),
     title: { text: 'Where a training step goes', left: 'center' },
     legend: { top: 'bottom', type: 'plain', textStyle: { fontSize: 11 } },
     grid: { left: 130, right: 30, top: 40, bottom: 90 },
@@ -237,12 +216,12 @@ async function main(): Promise<void> {
   const sizes = flags.size.split(',');
   const precisions = flags.precision.split(',');
   const unknown = [
-    ...sizes.filter((size) => SIZES[size] === undefined),
-    ...precisions.filter((p) => !/^(fp32|bf16)$/.test(p)),
+    ...sizes.filter((size) => !SIZES.includes(size)),
+    ...precisions.filter((p) => !(PRECISIONS as readonly string[]).includes(p)),
   ];
   if (unknown.length > 0)
     throw new Error(
-      `${unknown.join(', ')}: --size takes ${Object.keys(SIZES).join(', ')}; --precision takes fp32, bf16`,
+      `${unknown.join(', ')}: --size takes ${SIZES.join(', ')}; --precision takes ${PRECISIONS.join(', ')}`,
     );
   const backend = openBackend({
     isa: flags.isa,
@@ -250,11 +229,11 @@ async function main(): Promise<void> {
   });
   const printed = ({ row, ms }: RowTime) =>
     console.log(
-      `${ms.toFixed(3).padStart(9)} ms ${(rowFlops(row) / ms / 1e6).toFixed(0).padStart(5)} GFLOP/s ${(rowBytes(row) / ms / 1e6).toFixed(0).padStart(4)} GB/s  ${printRow(row)}`,
+      `${ms.toFixed(3).padStart(9)} ms ${(rowFlops(row) / ms / 1e6).toFixed(0).padStart(5)} GFLOP/s ${(bytesOf(row) / ms / 1e6).toFixed(0).padStart(4)} GB/s  ${printRow(row)}`,
     );
   const profiles: Profile[] = [];
   for (const size of sizes) {
-    for (const precision of precisions as ('fp32' | 'bf16')[]) {
+    for (const precision of precisions as Precision[]) {
       const one = await profile(backend, size, precision, flags.rows ? printed : undefined);
       profiles.push(one);
       if (flags.json) continue;

@@ -1,7 +1,6 @@
 // The roofs of this machine: independent multiply-adds and reads of memory, by the diagnostic ops. The machine may be shared,
 // so they are measured again beside every case, and a share is of the better of the two readings around it.
 import { type Backend, openBackend } from '../ts/backend/index.js';
-import { OPS } from '../ts/backend/ops.gen.js';
 import { encodeRow } from '../ts/backend/rows.js';
 import type { Roof } from './result.js';
 
@@ -22,8 +21,7 @@ export class RoofMeter {
   readonly #x: number;
   readonly #fma: number;
   readonly #read: number;
-  /** Absent until the op table has such an op. */
-  readonly #bf16: number | undefined;
+  readonly #bf16: number;
 
   constructor(backend: Backend) {
     this.#backend = backend;
@@ -36,16 +34,12 @@ export class RoofMeter {
     const x = { buffer: this.#x, offset: 0 };
     this.#fma = backend.compile({ words: encodeRow('roof_fma', { y }, { iterations: ITERATIONS }, {}) });
     this.#read = backend.compile({ words: encodeRow('roof_read', { x, y }, { n: READ_BYTES / 4 }, {}) });
-    this.#bf16 =
-      'roof_bf16' in OPS
-        ? backend.compile({
-            words: encodeRow('roof_bf16' as never, { y } as never, { iterations: ITERATIONS } as never, {} as never),
-          })
-        : undefined;
+    this.#bf16 = backend.compile({ words: encodeRow('roof_bf16', { y }, { iterations: ITERATIONS }, {}) });
   }
 
   async measure(repeats = 3): Promise<Reading> {
-    const bf16 = this.#bf16 === undefined ? 0 : await this.#flops(this.#bf16, repeats);
+    // 0 where the kernels have no instruction for it.
+    const bf16 = await this.#flops(this.#bf16, repeats);
     return {
       fp32: await this.#flops(this.#fma, repeats),
       bf16: bf16 > 0 ? bf16 : null,
@@ -54,8 +48,7 @@ export class RoofMeter {
   }
 
   dispose(): void {
-    for (const program of [this.#fma, this.#read, this.#bf16])
-      if (program !== undefined) this.#backend.release(program);
+    for (const program of [this.#fma, this.#read, this.#bf16]) this.#backend.release(program);
     this.#backend.free(this.#y);
     this.#backend.free(this.#x);
   }

@@ -118,7 +118,7 @@ export function rowBytes({ op, dims, present = [] }: RowSpec): number {
 const bytesOf = (values: Float32Array | Int32Array) =>
   new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
-function concatenate(parts: readonly Uint32Array[]): Uint32Array {
+export function concatenate(parts: readonly Uint32Array[]): Uint32Array {
   const all = new Uint32Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {

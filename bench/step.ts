@@ -3,20 +3,13 @@
 import { fileURLToPath } from 'node:url';
 import { bankConfig, transformerConfig } from '../ts/models/config.js';
 import { bankStepFlops, trainingFlops } from '../ts/models/cost.js';
+import { PRECISIONS, type Precision } from '../ts/train/precision.js';
 import { type BenchCase, backendName, type Context } from './context.js';
 import { interleave, type Measured } from './measure.js';
 import { described, PeerProcess } from './peers.js';
 import type { Result } from './result.js';
 import { better, type Reading } from './roof.js';
-import {
-  BANK_SIZES,
-  type BankSize,
-  type Precision,
-  STEP_PRECISIONS,
-  STEP_SIZES,
-  type StepArguments,
-  type StepSize,
-} from './step_sizes.js';
+import { BANK_SIZES, type BankSize, STEP_SIZES, type StepArguments, type StepSize } from './step_sizes.js';
 
 interface Model {
   readonly label: string;
@@ -184,7 +177,7 @@ async function runBank(context: Context, name: string, size: BankSize, dtype: Pr
   }
 }
 
-export const stepCases: readonly BenchCase[] = STEP_PRECISIONS.flatMap((dtype) => [
+export const stepCases: readonly BenchCase[] = PRECISIONS.flatMap((dtype) => [
   ...STEP_SIZES.map((size): BenchCase => {
     const name = `step ${size.name} ${dtype}`;
     return { group: 'step', name, quick: size.quick, run: (context) => runDense(context, name, size, dtype) };

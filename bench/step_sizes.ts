@@ -1,7 +1,5 @@
-// Sizes of the training steps that are timed, and the one place where a precision is switched on.
-import { OPS } from '../ts/backend/ops.gen.js';
-
-export type Precision = 'fp32' | 'bf16';
+// Sizes of the training steps that are timed.
+import type { Precision } from '../ts/train/precision.js';
 
 /** What both step_child.ts and peers/torch_step.py take. */
 export interface StepArguments {
@@ -22,16 +20,6 @@ export interface StepArguments {
   readonly isa?: string;
   readonly compile?: number;
 }
-
-/** Precisions a TrainStep is timed in. */
-export const STEP_PRECISIONS: readonly Precision[] = ['fp32', 'bf16'];
-
-export const precisionOptions = ({ dtype }: StepArguments) => ({
-  precision: dtype === 'bf16' ? ('bf16' as const) : ('fp32' as const),
-});
-
-/** Whether products can be asked for in bf16 at all: says why a step cannot. */
-export const productsInBf16 = OPS.gemm.dims.some((dim) => (dim as string) === 'precision');
 
 export interface StepSize {
   readonly name: string;

@@ -45,4 +45,5 @@ export type { BankConfig, TransformerConfig } from './models/config.js';
 export { DenseModel } from './models/dense.js';
 export type { AdamWSettings } from './optim/adamw.js';
 export { type GenerateOptions, generate, generateText } from './serve/generate.js';
+export type { Precision } from './train/precision.js';
 export type { OnProgress, Progress } from './train/progress.js';

@@ -28,6 +28,12 @@ namespace sweetspot::SWEETSPOT_ISA {
 SWEETSPOT_OPS(SWEETSPOT_DECLARE)
 #undef SWEETSPOT_DECLARE
 
+// A number known when compiling, passed as an argument.
+template <size_t n>
+struct Count {
+  static constexpr size_t value = n;
+};
+
 // parallel(ctx, tasks, [&](uint32_t task, uint32_t thread) { ... })
 template <class F>
 inline void parallel(Context& ctx, uint32_t tasks, F&& body) {

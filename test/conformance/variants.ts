@@ -40,6 +40,7 @@ export const VARIANTS: readonly Variant[] = [
   cpu('avx2'),
   cpu('avx512'),
   cpu('avx512_bf16'),
+  cpu('neon'),
   cuda,
   missing('wasm', 'assembly/kernels'),
 ];

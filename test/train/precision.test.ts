@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
 import { openBackend, SweetspotError } from '../../ts/backend/index.js';
-import { openRun, RunFolder } from '../../ts/methods/run.js';
+import { openRun, RunFolder, startedPrecision } from '../../ts/methods/run.js';
 import { transformerParameters } from '../../ts/models/transformer.js';
 import { ParameterSet } from '../../ts/nn/parameters.js';
 import { ADAMW } from '../../ts/optim/adamw.js';
@@ -67,6 +67,8 @@ test('a run keeps to its precision; runs that did not write it down were fp32', 
   const run = path.join(folder, 'run');
   mkdirSync(run);
   writeFileSync(path.join(run, 'config.json'), JSON.stringify({ format: 'sweetspot-run', version: 1 }));
+  t.is(startedPrecision(run), 'fp32');
+  t.is(startedPrecision(path.join(folder, 'none')), undefined);
   const asked = { format: 'sweetspot-run', version: 1 } as const;
   const error = t.throws(() => RunFolder.take(run, { ...asked, precision: 'bf16' } as never), {
     instanceOf: SweetspotError,

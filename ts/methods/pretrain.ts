@@ -16,7 +16,7 @@ import { domainHistogram, type MethodResult, type PretrainContext } from './cont
 import { pretrainImportance } from './importance.js';
 import { pretrainMixture } from './mixture.js';
 import { pretrainProjected } from './projected.js';
-import { METHODS, type Method, type RunConfig, RunFolder, type RunResult } from './run.js';
+import { METHODS, type Method, type RunConfig, RunFolder, type RunResult, startedPrecision } from './run.js';
 import { pretrainSlm } from './slm.js';
 
 export interface PretrainOptions {
@@ -47,7 +47,10 @@ export interface PretrainOptions {
   /** Peak learning rate. Default 0.008 at width 64, falling as the square root of the width. */
   readonly learningRate?: number | undefined;
   readonly adamw?: Partial<AdamWSettings> | undefined;
-  /** Of the matrix products of training. Default bf16 where the processor has instructions for it, else fp32. */
+  /**
+   * Of the matrix products of training. Default: that of the run to go on with; else bf16 where the processor has
+   * instructions for it, and fp32 elsewhere.
+   */
   readonly precision?: Precision | undefined;
   readonly seed?: number | undefined;
   readonly onProgress?: OnProgress | undefined;
@@ -121,7 +124,7 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
     batch,
     adamw: { ...ADAMW, ...defined(options.adamw) },
     schedule,
-    precision: choosePrecision(backend, options.precision),
+    precision: choosePrecision(backend, options.precision ?? startedPrecision(options.out)),
     seed: options.seed ?? 0,
     trunkShare: method === 'mixture' ? (options.trunkShare ?? 0.5) : 0,
     histogram:

@@ -155,8 +155,14 @@ export class RunFolder implements Disposable {
   }
 }
 
-/** Runs of version 0.1 did not write down their precision. */
-const withDefaults = (config: unknown): unknown => ({ precision: 'fp32', ...(config as object) });
+/** Folders from before there was a choice were made in fp32. */
+export const withDefaults = (config: unknown): unknown => ({ precision: 'fp32', ...(config as object) });
+
+/** What a run in `folder` was started in, so that the same command goes on with it on any machine; undefined without one. */
+export function startedPrecision(folder: string): Precision | undefined {
+  const file = path.join(folder, 'config.json');
+  return existsSync(file) ? (withDefaults(readJson(file)) as RunConfig).precision : undefined;
+}
 
 /** Throws SWEETSPOT_MISMATCH naming the first field in which the two differ. */
 export function requireSame(folder: string, there: unknown, asked: unknown): void {

@@ -17,7 +17,7 @@ import { finetune } from '../train/finetune.js';
 import { choosePrecision, type Precision } from '../train/precision.js';
 import type { OnProgress } from '../train/progress.js';
 import { chooseExpert, EXPERT_CHOICES, type ExpertChoice, type Placement, untrained } from './choose.js';
-import { type Method, openRun, readJson, requireSame } from './run.js';
+import { type Method, openRun, readJson, requireSame, withDefaults } from './run.js';
 
 export interface SpecializeOptions {
   readonly backend: Backend;
@@ -149,7 +149,7 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
     seed: options.seed ?? run.config.seed,
   };
   const planFile = path.join(part, 'config.json');
-  if (existsSync(planFile)) requireSame(part, readJson(planFile), plan);
+  if (existsSync(planFile)) requireSame(part, withDefaults(readJson(planFile)), plan);
   else writeFileAtomic(planFile, `${JSON.stringify(plan, null, 2)}\n`);
   const result = await finetune(
     backend,

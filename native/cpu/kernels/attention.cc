@@ -1,8 +1,8 @@
 // Causal attention, forward. Flash style: queries in blocks of tile_rows, keys in tiles of 288, a running maximum and
 // sum per query, so that scores exist only as one (tile_rows, 288) tile a thread. Sequences up to 288 need a single
 // tile and never rescale. Keys are packed transposed, so that a vector of keys is scored at once; values keep their
-// order. A block multiplies the keys that all its rows see together; the triangle at the end of the block is added row
-// by row, because a masked value must not even be multiplied by 0 (it could be infinite).
+// order. A block multiplies the keys that all its rows see together; the triangle at the end of the block is a
+// product of its own, because a masked value must not even be multiplied by 0 (it could be infinite).
 //
 // Work is split by (query chunk, batch, head). Every task packs the keys it needs, a cost of a few percent with 96
 // queries a chunk. Late chunks see more keys and go first, so that the last tasks are the short ones.

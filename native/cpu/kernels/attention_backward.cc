@@ -1,9 +1,9 @@
 // Causal attention, backward. One task owns a key head of one sequence and all query heads that read it, so dk and dv
 // gather in a fixed order without partial copies. Probabilities are made again from lse, never stored:
 //   p = exp(scale q k^T - lse)   dv = p^T dy   ds = p (dy v^T - rowsum(dy y))   dq = scale ds k   dk = scale ds^T q
-// Keys go in tiles of 96, queries in blocks of 24 or 32, so that a tile, its gradients and a block's p and ds stay in
-// L2. scale is folded into the packed queries, which serve both scores and dk. As in the forward pass the blocks on the
-// diagonal are cut into full rectangles and triangles of tile_rows: a masked pair is never multiplied.
+// Keys go in tiles of 256 or 288, queries in blocks of 64 or 48, so that a tile, its gradients and a block's p and ds
+// stay in L2. scale is folded into the packed queries, which serve both scores and dk. As in the forward pass the
+// blocks on the diagonal are cut into full rectangles and triangles of tile_rows: a masked pair is never multiplied.
 #include "cpu/kernels/attention_tile.h"
 
 namespace sweetspot::SWEETSPOT_ISA {

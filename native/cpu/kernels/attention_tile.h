@@ -12,12 +12,6 @@ namespace sweetspot::SWEETSPOT_ISA {
 constexpr size_t tile_rows = Vec::N >= 16 ? 8 : 6;
 constexpr size_t tile_vectors = Vec::N >= 16 ? 3 : 2;
 
-// A number known when compiling, passed as an argument.
-template <size_t n>
-struct Count {
-  static constexpr size_t value = n;
-};
-
 // Left side of a product: element (row, k) is at data[row * row_stride + k * k_stride].
 struct Left {
   const float* data;

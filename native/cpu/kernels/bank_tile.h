@@ -10,12 +10,6 @@ constexpr size_t kTile = 256, kTileBytes = kTile * sizeof(float);
 // Columns of a tile done together: every block of four groups reads a strip again, from the first-level cache.
 constexpr size_t kStrip = 64;
 
-// A number known when compiling, passed as an argument.
-template <size_t n>
-struct Count {
-  static constexpr size_t value = n;
-};
-
 // body(first, Count<k>) over 0 .. n - 1 in blocks of 4 and one of the 1 to 3 left.
 template <class F>
 inline void by_four(size_t n, F&& body) {
@@ -98,24 +92,6 @@ inline void pack_columns(const float* dw, size_t groups, size_t size, size_t til
     transpose(block);
     for (size_t i = 0; i < Vec::N; i++) block[i].store(packed + (j + i) * Vec::N);
   }
-}
-
-// Stores past the caches: memory that is written whole need not be read first. `p` at a multiple of the vector's bytes.
-inline void stream(Vec x, float* p) {
-#if defined(SWEETSPOT_ISA_AVX512)
-  _mm512_stream_ps(p, x.v);
-#elif defined(SWEETSPOT_ISA_AVX2)
-  _mm256_stream_ps(p, x.v);
-#else
-  x.store(p);
-#endif
-}
-
-// Makes what `stream` wrote visible before the task is reported as done.
-inline void stream_end() {
-#if defined(SWEETSPOT_ISA_AVX512) || defined(SWEETSPOT_ISA_AVX2)
-  _mm_sfence();
-#endif
 }
 
 }  // namespace sweetspot::SWEETSPOT_ISA

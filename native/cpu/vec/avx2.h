@@ -78,6 +78,12 @@ inline void transpose(Vec* r) {
     r[4 + c].v = _mm256_permute2f128_ps(q[c], q[4 + c], 0x31);
   }
 }
+inline void stream(Vec a, float* p) {
+  _mm256_stream_ps(p, a.v);
+}
+inline void stream_end() {
+  _mm_sfence();
+}
 inline float sum(Vec a) {
   __m128 x = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
   x = _mm_add_ps(x, _mm_movehl_ps(x, x));

@@ -95,6 +95,14 @@ inline void transpose(Vec* r) {
     r[12 + c].v = _mm512_shuffle_f32x4(odd_top, odd, 0xdd);
   }
 }
+// Stores past the caches: memory that is written whole need not be read first. `p` at a multiple of the vector's bytes.
+inline void stream(Vec a, float* p) {
+  _mm512_stream_ps(p, a.v);
+}
+// Makes what `stream` wrote visible before a task is reported as done.
+inline void stream_end() {
+  _mm_sfence();
+}
 inline float sum(Vec a) {
   return _mm512_reduce_add_ps(a.v);
 }

@@ -79,6 +79,11 @@ inline void transpose(Vec* r) {
   r[2].v = vcombine_f32(vget_high_f32(a.val[0]), vget_high_f32(b.val[0]));
   r[3].v = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
 }
+// There is no such store here.
+inline void stream(Vec a, float* p) {
+  a.store(p);
+}
+inline void stream_end() {}
 inline float sum(Vec a) {
   return vaddvq_f32(a.v);
 }

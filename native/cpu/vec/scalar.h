@@ -93,6 +93,11 @@ inline void transpose(Vec* r) {
     }
   }
 }
+// There is no such store here.
+inline void stream(Vec a, float* p) {
+  a.store(p);
+}
+inline void stream_end() {}
 inline float sum(Vec a) {
   return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]);
 }

@@ -38,6 +38,8 @@ export const cases = defineCases({
       label: 'nan',
     },
     { dims: { batch: 1, time: 300, heads: 4, kvHeads: 1, headDim: 32 } },
+    // Several key tiles on every ISA, and tails in all of them.
+    { dims: { batch: 1, time: 603, heads: 2, kvHeads: 2, headDim: 20 } },
     { dims: { batch: 4, time: 256, heads: 4, kvHeads: 2, headDim: 32 }, large: true },
   ],
 });

@@ -127,7 +127,7 @@ export function pretrain(program: Command): void {
     .addOption(
       new Option(
         '--precision <name>',
-        'factors of matrix products in training (default: bf16 where the processor has instructions for it)',
+        'factors of matrix products in training (default: bf16 where the processor has instructions for it; a run goes on in its own)',
       ).choices(PRECISIONS),
     )
     .option('--seed <n>', 'of everything random (default: 0)', count('--seed', 0));
