@@ -39,6 +39,7 @@ async function openTorch(context: Context, given: StepArguments, label: string):
 
 /** A turn of quick steps lasts about this long; of slow ones it is a single step. */
 const TURN_SECONDS = 1;
+const TURN_STEPS = 64;
 
 /** Seconds of a step of every model, in turns; the roofs around them. */
 async function timed(context: Context, name: string, models: readonly Model[]) {
@@ -49,8 +50,8 @@ async function timed(context: Context, name: string, models: readonly Model[]) {
     turn: async () => {
       const answer = await model.process.ask({ samples: samples[i] });
       model.peakBytes = answer.peakBytes ?? 0;
-      // The first of some quick steps finds cold caches.
-      return samples[i]! > 1 ? answer.seconds.slice(1) : answer.seconds;
+      // The first quarter finds cold caches, and threads of the one before that still spin.
+      return samples[i]! > 1 ? answer.seconds.slice(Math.ceil(answer.seconds.length / 4)) : answer.seconds;
     },
   }));
   const before = await context.meter.measure();
@@ -64,7 +65,7 @@ async function warmUp(model: Model): Promise<number> {
     let [seconds] = (await model.process.ask({ samples: 1 })).seconds;
     if (seconds! < 3 || model.peer === 'torch compiled')
       [, seconds] = (await model.process.ask({ samples: 2 })).seconds;
-    return Math.max(1, Math.min(6, Math.floor(TURN_SECONDS / seconds!)));
+    return Math.max(1, Math.min(TURN_STEPS, Math.floor(TURN_SECONDS / seconds!)));
   } catch {
     return 1;
   }
