@@ -61,6 +61,9 @@ inline Vec exp2_integer(Vec n) {
   const __m256i i = _mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127));
   return {_mm256_castsi256_ps(_mm256_slli_epi32(i, 23))};
 }
+inline Vec scale_exponent(Vec x, Vec n) {
+  return x * exp2_integer(n);
+}
 inline void transpose(Vec* r) {
   __m256 q[8];  // q[i + c], half l: column 4 l + c of rows i..i+4
   for (int i = 0; i < 8; i += 4) {

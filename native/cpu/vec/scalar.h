@@ -84,6 +84,9 @@ inline Vec exp2_integer(Vec n) {
   std::memcpy(&r.v, &bits, sizeof r.v);
   return r;
 }
+inline Vec scale_exponent(Vec x, Vec n) {
+  return x * exp2_integer(n);
+}
 inline void transpose(Vec* r) {
   for (size_t i = 0; i < Vec::N; i++) {
     for (size_t j = 0; j < i; j++) {
