@@ -65,6 +65,10 @@ inline Vec select_less(Vec a, Vec b, Vec x, Vec y) {
 inline Vec first(Vec a, Vec b, size_t n) {
   return {_mm512_mask_blend_ps(Vec::mask(n), b.v, a.v)};
 }
+// The upper half of the lanes, then the lower.
+inline Vec swap_halves(Vec a) {
+  return {_mm512_shuffle_f32x4(a.v, a.v, 0x4e)};
+}
 // 2^n for n already rounded to an integer in [-126, 127].
 inline Vec exp2_integer(Vec n) {
   const __m512i i = _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127));

@@ -69,6 +69,9 @@ inline Vec select_less(Vec a, Vec b, Vec x, Vec y) {
 inline Vec first(Vec a, Vec b, size_t n) {
   return {vbslq_f32(Vec::mask(n), a.v, b.v)};
 }
+inline Vec swap_halves(Vec a) {
+  return {vextq_f32(a.v, a.v, 2)};
+}
 inline Vec exp2_integer(Vec n) {
   return {vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n.v), vdupq_n_s32(127)), 23))};
 }
