@@ -72,25 +72,28 @@ inline float score_max(const float* scores, size_t limit) {
   return max_lane(max(a, b));
 }
 
-// Scores become words of 2^(c score - shift), 0 from `limit` on up to whole vectors; returns their sum.
+// Scores become words of 2^(c score - shift), 0 from `limit` on up to whole vectors of words; returns their sum.
 template <class P>
 float score_powers(float* scores, size_t limit, float c, float shift) {
   const Vec factor = Vec::set(c), minus = Vec::set(-shift);
   Vec total[P::kSteps];
   for (Vec& t : total) t = Vec::zero();
-  const auto powers = [&](size_t i, auto keep) {
-    Vec x[P::kSteps];
+  const auto power = [&](size_t i) { return exp2(fma(Vec::load(scores + i), factor, minus)); };
+  constexpr size_t step = P::kSteps * Vec::N;
+  Vec x[P::kSteps];
+  size_t i = 0;
+  for (; i + step <= limit; i += step) {
+    for (size_t s = 0; s < P::kSteps; s++) total[s] = total[s] + (x[s] = power(i + s * Vec::N));
+    words_along(P{}, x).store(scores + i / P::kSteps);
+  }
+  if (i < limit) {
     for (size_t s = 0; s < P::kSteps; s++) {
       const size_t at = i + s * Vec::N;
-      x[s] = keep(exp2(fma(Vec::load(scores + at), factor, minus)), at);
+      x[s] = at < limit ? first(power(at), Vec::zero(), min_size(Vec::N, limit - at)) : Vec::zero();
       total[s] = total[s] + x[s];
     }
     words_along(P{}, x).store(scores + i / P::kSteps);
-  };
-  size_t i = 0;
-  for (; i + P::kSteps * Vec::N <= limit; i += P::kSteps * Vec::N) powers(i, [](Vec x, size_t) { return x; });
-  if (i < limit)
-    powers(i, [&](Vec x, size_t at) { return first(x, Vec::zero(), at < limit ? min_size(Vec::N, limit - at) : 0); });
+  }
   for (size_t s = 1; s < P::kSteps; s++) total[0] = total[0] + total[s];
   return sum(total[0]);
 }
@@ -123,14 +126,13 @@ void softmax_block(const Workspace& w, size_t query, size_t rows, F visible, flo
 // Queries begin..end of one head; end - begin is at most the chunk that the workspace was made for.
 template <class P>
 void attend(const Head& head, size_t begin, size_t end, const Workspace& w) {
-  constexpr size_t step = P::kSteps * Vec::N;
   const size_t dim = head.dim, padded = round_up(dim, Vec::N), keys = head.first + end;
   const size_t depth = ceil_div(dim, P::kSteps), queries_ld = round_up(depth, Vec::N);
   const float c = head.scale * 1.44269504f;
   for (size_t start = 0; start < keys; start += key_tile) {
     const size_t tile_keys = min_size(key_tile, keys - start);
     pack_transposed<P>(head.k + start * head.kv_stride, head.kv_stride, tile_keys, dim, w.keys, key_tile,
-                       round_up(tile_keys, step));
+                       round_up(tile_keys, Vec::N));
     pack_across<P>(head.v + start * head.kv_stride, head.kv_stride, tile_keys, dim, w.values, padded, tile_keys);
     for (size_t block = begin; block < end; block += tile_rows) {
       const size_t rows = min_size(tile_rows, end - block), position = head.first + block;
@@ -141,8 +143,7 @@ void attend(const Head& head, size_t begin, size_t end, const Workspace& w) {
       const size_t most = visible(rows - 1);
       if (most == 0) continue;
       pack_along<P>(head.q + block * head.q_stride, head.q_stride, rows, dim, w.queries, queries_ld, tile_rows);
-      multiply<P, tile_rows>({w.queries, queries_ld, 1}, w.keys, key_tile, depth, w.scores, key_tile,
-                             round_up(most, step), false);
+      multiply<P, tile_rows>({w.queries, queries_ld, 1}, w.keys, key_tile, depth, w.scores, key_tile, most, false);
       softmax_block<P>(w, block - begin, rows, visible, c, padded, start == 0);
       float* y = w.sums + (block - begin) * padded;
       if (position >= start + tile_keys) {

@@ -2,9 +2,9 @@
 // of a head turns with element j + headDim / 2. The gradient is the same kernel with inverse = 1.
 //
 // Sines are computed first: once for every position where positions are few beside the rows, as in a batch of windows,
-// else for every row; headDim / 2 of them serve all heads of a row. Angles are kept in turns, in double, because position * frequency in float would lose the angle of late
-// positions; after the whole and quarter turns are taken off, a float polynomial on [-pi/4, pi/4] is exact enough
-// (error about 1e-7). Work is split by blocks of rows.
+// else for every row; headDim / 2 of them serve all heads of a row. Angles are kept in turns, in double, because
+// position * frequency in float would lose the angle of late positions; after the whole and quarter turns are taken
+// off, a float polynomial on [-pi/4, pi/4] is exact enough (error about 1e-7). Work is split by blocks of rows.
 #include "cpu/kernels/rows.h"
 
 namespace sweetspot::SWEETSPOT_ISA {
