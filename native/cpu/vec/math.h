@@ -19,7 +19,7 @@ inline Vec exp(Vec x) {
   p = fma(p, r, Vec::set(1.6666665459e-1f));
   p = fma(p, r, Vec::set(5.0000001201e-1f));
   p = fma(p, r * r, r + Vec::set(1.0f));
-  return p * exp2_integer(n);
+  return scale_exponent(p, n);
 }
 
 // 2^x for x <= 127, to about 1.5 units in the last place; below -126 it is 2^-126. NaN gives NaN. The polynomial is the
