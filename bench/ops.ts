@@ -13,7 +13,7 @@ interface Sized extends RowSpec {
 
 const [rows, width, inner, heads, vocab] = [4096, 256, 688, 4, 8192];
 const qkv = { heads, kvHeads: heads, headDim: width / heads };
-const attention = { batch: 16, time: 256, ...qkv };
+const attention = { batch: 16, time: 256, ...qkv, precision: 0 };
 /** Scores and values of the half below the diagonal. */
 const attentionFlops = 2 * 2 * attention.batch * (attention.time ** 2 / 2) * width;
 const hyper = Float32Array.of(1e-6, 0.9, 0.95, 1e-8, 0.1, 0.1, 0.05, 0);

@@ -362,7 +362,7 @@ struct RopeRow {
     return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, w[7], w[8], w[9], w[10], w[11], bits_to_float(w[12])};
   }
 };
-// causal softmax(scale * q k^T) v within each of batch sequences of time rows; query head h reads key head h / (heads / kvHeads); lse is the log of the softmax denominator
+// causal softmax(scale * q k^T) v within each of batch sequences of time rows; query head h reads key head h / (heads / kvHeads); lse is the log of the softmax denominator; scale >= 0; precision 1 rounds factors to bf16 as in gemm: q, k, v, and 2^(x - ceil(maximum of x)) of x = scale log2(e) q.k, whose sum stays as it is
 struct AttentionRow {
   Ref qkv;
   Ref y;
@@ -372,12 +372,13 @@ struct AttentionRow {
   uint32_t heads;
   uint32_t kvHeads;
   uint32_t headDim;
+  uint32_t precision;
   float scale;
   static AttentionRow decode(const uint32_t* w) {
-    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, w[7], w[8], w[9], w[10], w[11], bits_to_float(w[12])};
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, w[7], w[8], w[9], w[10], w[11], w[12], bits_to_float(w[13])};
   }
 };
-// dqkv of attention
+// dqkv of attention; precision 1 rounds q, k, v, dy, the probabilities p and ds = p (dy.v - dy.y) to bf16 where they are multiplied
 struct AttentionBackwardRow {
   Ref dy;
   Ref qkv;
@@ -389,9 +390,10 @@ struct AttentionBackwardRow {
   uint32_t heads;
   uint32_t kvHeads;
   uint32_t headDim;
+  uint32_t precision;
   float scale;
   static AttentionBackwardRow decode(const uint32_t* w) {
-    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12], w[13], w[14], w[15], bits_to_float(w[16])};
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12], w[13], w[14], w[15], w[16], bits_to_float(w[17])};
   }
 };
 // rows new tokens at positions position[0].. are appended to the caches, then attend to everything up to themselves; a position past the cache fails
@@ -1078,13 +1080,14 @@ inline constexpr OperandSpec attention_operands[] = {
     {"y", Dtype::f32, Role::out, false},
     {"lse", Dtype::f32, Role::out, false},
 };
-inline constexpr const char* attention_dims[] = {"batch", "time", "heads", "kvHeads", "headDim"};
+inline constexpr const char* attention_dims[] = {"batch", "time", "heads", "kvHeads", "headDim", "precision"};
 inline int64_t attention_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t batch = w[7];
   [[maybe_unused]] const int64_t time = w[8];
   [[maybe_unused]] const int64_t heads = w[9];
   [[maybe_unused]] const int64_t kvHeads = w[10];
   [[maybe_unused]] const int64_t headDim = w[11];
+  [[maybe_unused]] const int64_t precision = w[12];
   switch (index) {
     case 0: return (batch) * (time) * ((heads+2*kvHeads)*headDim);
     case 1: return (batch) * (time) * (heads*headDim);
@@ -1100,13 +1103,14 @@ inline constexpr OperandSpec attention_backward_operands[] = {
     {"lse", Dtype::f32, Role::in, false},
     {"dqkv", Dtype::f32, Role::out, false},
 };
-inline constexpr const char* attention_backward_dims[] = {"batch", "time", "heads", "kvHeads", "headDim"};
+inline constexpr const char* attention_backward_dims[] = {"batch", "time", "heads", "kvHeads", "headDim", "precision"};
 inline int64_t attention_backward_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
   [[maybe_unused]] const int64_t batch = w[11];
   [[maybe_unused]] const int64_t time = w[12];
   [[maybe_unused]] const int64_t heads = w[13];
   [[maybe_unused]] const int64_t kvHeads = w[14];
   [[maybe_unused]] const int64_t headDim = w[15];
+  [[maybe_unused]] const int64_t precision = w[16];
   switch (index) {
     case 0: return (batch) * (time) * (heads*headDim);
     case 1: return (batch) * (time) * ((heads+2*kvHeads)*headDim);
@@ -1556,8 +1560,8 @@ inline constexpr OpSpec op_specs[] = {
     {36, "qk_norm", 5, 4, 1, qk_norm_operands, qk_norm_dims, qk_norm_extent},
     {37, "qk_norm_backward", 10, 4, 0, qk_norm_backward_operands, qk_norm_backward_dims, qk_norm_backward_extent},
     {38, "rope", 3, 5, 1, rope_operands, rope_dims, rope_extent},
-    {39, "attention", 3, 5, 1, attention_operands, attention_dims, attention_extent},
-    {40, "attention_backward", 5, 5, 1, attention_backward_operands, attention_backward_dims, attention_backward_extent},
+    {39, "attention", 3, 6, 1, attention_operands, attention_dims, attention_extent},
+    {40, "attention_backward", 5, 6, 1, attention_backward_operands, attention_backward_dims, attention_backward_extent},
     {41, "attention_decode", 5, 5, 1, attention_decode_operands, attention_decode_dims, attention_decode_extent},
     {42, "swiglu", 2, 2, 0, swiglu_operands, swiglu_dims, swiglu_extent},
     {43, "swiglu_backward", 3, 2, 0, swiglu_backward_operands, swiglu_backward_dims, swiglu_backward_extent},

@@ -113,7 +113,7 @@ test('rope, by turning back', (t) => {
 });
 
 test('attention', (t) => {
-  const dims = { batch: 2, time: 5, heads: 4, kvHeads: 2, headDim: 3 };
+  const dims = { batch: 2, time: 5, heads: 4, kvHeads: 2, headDim: 3, precision: 0 };
   const [qkv, dy] = [random('qkv', 240), random('dy', 120)];
   const { y, lse } = apply('attention', { qkv }, dims, { scale: 0.6 });
   agree(t, { qkv }, (v) => inner(apply('attention', { qkv: v['qkv'] }, dims, { scale: 0.6 }).y, dy), {
@@ -124,7 +124,12 @@ test('attention', (t) => {
 test('attention_decode equals attention, token by token', (t) => {
   const [heads, kvHeads, headDim, time] = [4, 2, 3, 6];
   const qkv = random('qkv', time * 24);
-  const whole = apply('attention', { qkv }, { batch: 1, time, heads, kvHeads, headDim }, { scale: 0.6 }).y;
+  const whole = apply(
+    'attention',
+    { qkv },
+    { batch: 1, time, heads, kvHeads, headDim, precision: 0 },
+    { scale: 0.6 },
+  ).y;
   let [keys, values]: Float64Array[] = [new Float64Array(48), new Float64Array(48)];
   for (const [from, to] of [
     [0, 3],

@@ -133,7 +133,7 @@ test('layers by hand', (t) => {
   const attended = apply(
     'attention',
     { qkv: [1, 0, 8, 1, Math.log(3), 4] },
-    { batch: 1, time: 2, heads: 1, kvHeads: 1, headDim: 1 },
+    { batch: 1, time: 2, heads: 1, kvHeads: 1, headDim: 1, precision: 0 },
     { scale: 1 },
   );
   close(t, attended.y, [8, 5]);

@@ -95,8 +95,8 @@ export interface OpRows {
   qk_norm: { required: 'x' | 'wq' | 'wk' | 'y' | 'rstd'; optional: never; dims: 'rows' | 'heads' | 'kvHeads' | 'headDim'; scalars: 'eps' };
   qk_norm_backward: { required: 'dy' | 'x' | 'wq' | 'wk' | 'rstd' | 'dx' | 'dwq' | 'dwk'; optional: 'addwq' | 'addwk'; dims: 'rows' | 'heads' | 'kvHeads' | 'headDim'; scalars: never };
   rope: { required: 'x' | 'positions' | 'y'; optional: never; dims: 'rows' | 'heads' | 'kvHeads' | 'headDim' | 'inverse'; scalars: 'theta' };
-  attention: { required: 'qkv' | 'y' | 'lse'; optional: never; dims: 'batch' | 'time' | 'heads' | 'kvHeads' | 'headDim'; scalars: 'scale' };
-  attention_backward: { required: 'dy' | 'qkv' | 'y' | 'lse' | 'dqkv'; optional: never; dims: 'batch' | 'time' | 'heads' | 'kvHeads' | 'headDim'; scalars: 'scale' };
+  attention: { required: 'qkv' | 'y' | 'lse'; optional: never; dims: 'batch' | 'time' | 'heads' | 'kvHeads' | 'headDim' | 'precision'; scalars: 'scale' };
+  attention_backward: { required: 'dy' | 'qkv' | 'y' | 'lse' | 'dqkv'; optional: never; dims: 'batch' | 'time' | 'heads' | 'kvHeads' | 'headDim' | 'precision'; scalars: 'scale' };
   attention_decode: { required: 'qkv' | 'position' | 'keys' | 'values' | 'y'; optional: never; dims: 'rows' | 'capacity' | 'heads' | 'kvHeads' | 'headDim'; scalars: 'scale' };
   swiglu: { required: 'x' | 'y'; optional: never; dims: 'rows' | 'cols'; scalars: never };
   swiglu_backward: { required: 'dy' | 'x' | 'dx'; optional: never; dims: 'rows' | 'cols'; scalars: never };
@@ -463,23 +463,23 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
   attention: {
     code: 39,
     name: 'attention',
-    doc: "causal softmax(scale * q k^T) v within each of batch sequences of time rows; query head h reads key head h / (heads / kvHeads); lse is the log of the softmax denominator",
+    doc: "causal softmax(scale * q k^T) v within each of batch sequences of time rows; query head h reads key head h / (heads / kvHeads); lse is the log of the softmax denominator; scale >= 0; precision 1 rounds factors to bf16 as in gemm: q, k, v, and 2^(x - ceil(maximum of x)) of x = scale log2(e) q.k, whose sum stays as it is",
     tolerance: 'attention',
     operands: [
       { name: 'qkv', dtype: 'f32', role: 'in', optional: false, shape: 'batch time (heads+2*kvHeads)*headDim', inplace: [] },
       { name: 'y', dtype: 'f32', role: 'out', optional: false, shape: 'batch time heads*headDim', inplace: [] },
       { name: 'lse', dtype: 'f32', role: 'out', optional: false, shape: 'batch heads time', inplace: [] },
     ],
-    dims: ["batch","time","heads","kvHeads","headDim"],
+    dims: ["batch","time","heads","kvHeads","headDim","precision"],
     scalars: ["scale"],
-    words: 13,
+    words: 14,
     extents: ([batch = 0, time = 0, heads = 0, kvHeads = 0, headDim = 0]) => [(batch) * (time) * ((heads+2*kvHeads)*headDim), (batch) * (time) * (heads*headDim), (batch) * (heads) * (time)],
     shapes: ([batch = 0, time = 0, heads = 0, kvHeads = 0, headDim = 0]) => [[batch, time, (heads+2*kvHeads)*headDim], [batch, time, heads*headDim], [batch, heads, time]],
   },
   attention_backward: {
     code: 40,
     name: 'attention_backward',
-    doc: "dqkv of attention",
+    doc: "dqkv of attention; precision 1 rounds q, k, v, dy, the probabilities p and ds = p (dy.v - dy.y) to bf16 where they are multiplied",
     tolerance: 'attention',
     operands: [
       { name: 'dy', dtype: 'f32', role: 'in', optional: false, shape: 'batch time heads*headDim', inplace: [] },
@@ -488,9 +488,9 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
       { name: 'lse', dtype: 'f32', role: 'in', optional: false, shape: 'batch heads time', inplace: [] },
       { name: 'dqkv', dtype: 'f32', role: 'out', optional: false, shape: 'batch time (heads+2*kvHeads)*headDim', inplace: [] },
     ],
-    dims: ["batch","time","heads","kvHeads","headDim"],
+    dims: ["batch","time","heads","kvHeads","headDim","precision"],
     scalars: ["scale"],
-    words: 17,
+    words: 18,
     extents: ([batch = 0, time = 0, heads = 0, kvHeads = 0, headDim = 0]) => [(batch) * (time) * (heads*headDim), (batch) * (time) * ((heads+2*kvHeads)*headDim), (batch) * (time) * (heads*headDim), (batch) * (heads) * (time), (batch) * (time) * ((heads+2*kvHeads)*headDim)],
     shapes: ([batch = 0, time = 0, heads = 0, kvHeads = 0, headDim = 0]) => [[batch, time, heads*headDim], [batch, time, (heads+2*kvHeads)*headDim], [batch, time, heads*headDim], [batch, heads, time], [batch, time, (heads+2*kvHeads)*headDim]],
   },

@@ -1,6 +1,7 @@
 // Rotary position embedding and causal attention over fused rows: (H q heads, Hkv k heads, Hkv v heads) of D values.
 import { expectWidth, tape } from '../autograd/tape.js';
 import { rowsOf, type Tensor } from '../tensor/tensor.js';
+import { precision } from './matmul.js';
 
 export interface HeadShape {
   readonly heads: number;
@@ -28,7 +29,7 @@ export function attention(qkv: Tensor, heads: HeadShape): Tensor {
   const t = tape();
   expectWidth('attention', qkv, (heads.heads + 2 * heads.kvHeads) * heads.headDim);
   const [batch, time] = [qkv.shape[0]!, qkv.shape[1]!];
-  const dims = { batch, time, ...heads };
+  const dims = { batch, time, ...heads, precision: precision() };
   const scale = 1 / Math.sqrt(heads.headDim);
   const y = t.temporary([batch, time, heads.heads * heads.headDim], { requiresGrad: qkv.requiresGrad });
   const lse = t.temporary([batch, heads.heads, time]);

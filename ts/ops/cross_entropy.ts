@@ -4,10 +4,14 @@ import { expectWidth, tape } from '../autograd/tape.js';
 import { rowsOf, sliceRows, type Tensor } from '../tensor/tensor.js';
 import { emitGemm } from './matmul.js';
 
-/** Rows a chunk: a chunk of logits should stay in the last-level cache, and rows must start at 64-byte places. */
+/**
+ * Rows a chunk, a multiple of 16 because rows must start at 64-byte places. 4 MiB of logits stay in the last-level cache
+ * between the kernels of a chunk; but every chunk adds to the whole gradient of w, and fewer than 256 rows do not repay
+ * reading and writing it, so a large vocabulary takes up to 32 MiB.
+ */
 export function chunkRows(rows: number, vocab: number): number {
-  const fits = Math.max(16, Math.floor((4 << 20) / (4 * vocab) / 16) * 16);
-  return Math.min(rows, fits);
+  const fitting = (bytes: number) => Math.floor(bytes / (4 * vocab) / 16) * 16;
+  return Math.min(rows, Math.max(16, fitting(4 << 20), Math.min(256, fitting(32 << 20))));
 }
 
 /**

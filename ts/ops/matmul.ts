@@ -11,8 +11,8 @@ export interface GemmShape {
   readonly transB?: boolean;
 }
 
-/** The dim `precision` of every matrix product: that of the tape. */
-const precision = (): number => (tape().precision === 'bf16' ? 1 : 0);
+/** The dim `precision` of every row that multiplies matrices: that of the tape. */
+export const precision = (): number => (tape().precision === 'bf16' ? 1 : 0);
 
 /** The row itself, dense matrices, one batch: c = op(a) op(b) (+ bias) (+ add). */
 export function emitGemm(

@@ -1,8 +1,10 @@
 // Causal attention, forward. Flash style: queries in blocks of tile_rows, keys in tiles of 288, a running maximum and
 // sum per query, so that scores exist only as one (tile_rows, 288) tile a thread. Sequences up to 288 need a single
 // tile and never rescale. Keys are packed transposed, so that a vector of keys is scored at once; values keep their
-// order. A block multiplies the keys that all its rows see together; the triangle at the end of the block is a
-// product of its own, because a masked value must not even be multiplied by 0 (it could be infinite).
+// order. A block multiplies the keys before it, which all its rows see; its own keys are a triangle, a product apart,
+// because a masked value must not even be multiplied by 0 (it could be infinite).
+//
+// Probabilities are powers of two: scale and log2(e) take part in one multiply-add a score.
 //
 // Work is split by (query chunk, batch, head). Every task packs the keys it needs, a cost of a few percent with 96
 // queries a chunk. Late chunks see more keys and go first, so that the last tasks are the short ones.
@@ -12,14 +14,14 @@
 namespace sweetspot::SWEETSPOT_ISA {
 namespace {
 
-constexpr size_t key_tile = 288;  // a multiple of every Vec::N
+constexpr size_t key_tile = 288;  // a multiple of tile_rows and of 2 Vec::N on every ISA
 // Queries a task: the long chunk when there are heads enough to keep many threads busy, else the short one.
 constexpr size_t long_chunk = 288, short_chunk = 96, many_heads = 16;
 // Up to this many new tokens, packing the caches costs more than it saves.
 constexpr size_t few_rows = 4;
 
 // One head: rows of queries, keys, values and outputs at their strides. Query i is at position first + i and sees the
-// keys 0..first + i. lse may be nullptr.
+// keys 0..first + i. With pairs of bf16 first is 0, so that blocks begin at whole words. lse may be nullptr.
 struct Head {
   const float *q, *k, *v;
   float *y, *lse;
@@ -48,53 +50,116 @@ struct Workspace {
   }
 };
 
-// Scores of one row of a block become probabilities; what earlier tiles gave is rescaled to the new maximum.
-void softmax_row(const Workspace& w, size_t query, float* scores, size_t limit, size_t padded, bool initial) {
-  float maximum = row_max(scores, limit);
-  if (initial) {
-    w.maximum[query] = maximum;
-    w.denominator[query] = row_exp<true>(scores, scores, limit, maximum);
-    return;
+// What probabilities are relative to. Before they are rounded it is a whole number: rescaling is exact, so that they do
+// not depend on where the tiles lie.
+inline float reference(Fp32, float maximum) {
+  return maximum;
+}
+inline float reference(Bf16, float maximum) {
+  return std::ceil(maximum);
+}
+
+// Largest of the first `limit` scores; memory is read up to whole vectors.
+inline float score_max(const float* scores, size_t limit) {
+  const Vec low = Vec::set(-INFINITY);
+  Vec a = low, b = low;
+  size_t i = 0;
+  for (; i + 2 * Vec::N <= limit; i += 2 * Vec::N) {
+    a = max(a, Vec::load(scores + i));
+    b = max(b, Vec::load(scores + i + Vec::N));
   }
-  const float before = w.maximum[query];
-  if (!(maximum > before)) maximum = before;
-  const float rescale = std::exp(before - maximum);
-  w.maximum[query] = maximum;
-  w.denominator[query] = w.denominator[query] * rescale + row_exp<true>(scores, scores, limit, maximum);
-  row_scale(w.sums + query * padded, padded, rescale);
+  for (; i < limit; i += Vec::N) a = max(a, first(Vec::load(scores + i), low, min_size(Vec::N, limit - i)));
+  return max_lane(max(a, b));
+}
+
+// Scores become words of 2^(c score - shift), 0 from `limit` on up to whole vectors of words; returns their sum.
+template <class P>
+float score_powers(float* scores, size_t limit, float c, float shift) {
+  const Vec factor = Vec::set(c), minus = Vec::set(-shift);
+  Vec total[P::kSteps];
+  for (Vec& t : total) t = Vec::zero();
+  const auto power = [&](size_t i) { return exp2(fma(Vec::load(scores + i), factor, minus)); };
+  constexpr size_t step = P::kSteps * Vec::N;
+  Vec x[P::kSteps];
+  size_t i = 0;
+  for (; i + step <= limit; i += step) {
+    for (size_t s = 0; s < P::kSteps; s++) total[s] = total[s] + (x[s] = power(i + s * Vec::N));
+    words_along(P{}, x).store(scores + i / P::kSteps);
+  }
+  if (i < limit) {
+    for (size_t s = 0; s < P::kSteps; s++) {
+      const size_t at = i + s * Vec::N;
+      x[s] = at < limit ? first(power(at), Vec::zero(), min_size(Vec::N, limit - at)) : Vec::zero();
+      total[s] = total[s] + x[s];
+    }
+    words_along(P{}, x).store(scores + i / P::kSteps);
+  }
+  for (size_t s = 1; s < P::kSteps; s++) total[0] = total[0] + total[s];
+  return sum(total[0]);
+}
+
+// Scores of a block of rows become probabilities, and what earlier tiles gave is rescaled to the new maximum. Row r
+// sees visible(r) keys; `query` is the place of the first. c is the scale times log2(e). Maxima of all rows come first,
+// so that no row waits for its own.
+template <class P, class F>
+void softmax_block(const Workspace& w, size_t query, size_t rows, F visible, float c, size_t padded, bool initial) {
+  float maximum[tile_rows];
+  for (size_t r = 0; r < rows; r++) maximum[r] = score_max(w.scores + r * key_tile, visible(r));
+  for (size_t r = 0; r < rows; r++) {
+    const size_t limit = visible(r);
+    if (limit == 0) continue;
+    float &highest = w.maximum[query + r], &denominator = w.denominator[query + r];
+    float shift = reference(P{}, maximum[r] * c);
+    if (initial) {
+      highest = shift;
+      denominator = score_powers<P>(w.scores + r * key_tile, limit, c, shift);
+      continue;
+    }
+    if (!(shift > highest)) shift = highest;
+    const float rescale = std::exp2(highest - shift);
+    highest = shift;
+    denominator = denominator * rescale + score_powers<P>(w.scores + r * key_tile, limit, c, shift);
+    row_scale(w.sums + (query + r) * padded, padded, rescale);
+  }
 }
 
 // Queries begin..end of one head; end - begin is at most the chunk that the workspace was made for.
+template <class P>
 void attend(const Head& head, size_t begin, size_t end, const Workspace& w) {
   const size_t dim = head.dim, padded = round_up(dim, Vec::N), keys = head.first + end;
+  const size_t depth = ceil_div(dim, P::kSteps), queries_ld = round_up(depth, Vec::N);
+  const float c = head.scale * 1.44269504f;
   for (size_t start = 0; start < keys; start += key_tile) {
     const size_t tile_keys = min_size(key_tile, keys - start);
-    pack_transposed(head.k + start * head.kv_stride, head.kv_stride, tile_keys, dim, w.keys, key_tile);
-    pack_rows(head.v + start * head.kv_stride, head.kv_stride, tile_keys, dim, 1.0f, w.values, padded);
-    const auto visible = [&](size_t query) {
-      const size_t seen = head.first + query + 1;
-      return seen <= start ? 0 : min_size(tile_keys, seen - start);
-    };
+    pack_transposed<P>(head.k + start * head.kv_stride, head.kv_stride, tile_keys, dim, w.keys, key_tile,
+                       round_up(tile_keys, Vec::N));
+    pack_across<P>(head.v + start * head.kv_stride, head.kv_stride, tile_keys, dim, w.values, padded, tile_keys);
     for (size_t block = begin; block < end; block += tile_rows) {
-      const size_t rows = min_size(tile_rows, end - block), most = visible(block + rows - 1), common = visible(block);
+      const size_t rows = min_size(tile_rows, end - block), position = head.first + block;
+      const auto visible = [&](size_t r) {
+        const size_t seen = position + r + 1;
+        return seen <= start ? 0 : min_size(tile_keys, seen - start);
+      };
+      const size_t most = visible(rows - 1);
       if (most == 0) continue;
-      pack_rows(head.q + block * head.q_stride, head.q_stride, rows, dim, head.scale, w.queries, padded);
-      for (size_t i = rows * padded; i < tile_rows * padded; i++) w.queries[i] = 0.0f;
-      multiply<tile_rows>({w.queries, padded, 1}, w.keys, key_tile, dim, w.scores, key_tile, most, false);
-      for (size_t r = 0; r < rows; r++)
-        if (const size_t limit = visible(block + r))
-          softmax_row(w, block - begin + r, w.scores + r * key_tile, limit, padded, start == 0);
+      pack_along<P>(head.q + block * head.q_stride, head.q_stride, rows, dim, w.queries, queries_ld, tile_rows);
+      multiply<P, tile_rows>({w.queries, queries_ld, 1}, w.keys, key_tile, depth, w.scores, key_tile, most, false);
+      softmax_block<P>(w, block - begin, rows, visible, c, padded, start == 0);
       float* y = w.sums + (block - begin) * padded;
-      multiply<tile_rows>({w.scores, key_tile, 1}, w.values, padded, common, y, padded, padded, start != 0);
-      if (most == common) continue;
-      if (common > 0 && most == common + rows - 1 && common + tile_rows <= key_tile) {
+      if (position >= start + tile_keys) {
+        multiply<P, tile_rows>({w.scores, key_tile, 1}, w.values, padded, ceil_div(tile_keys, P::kSteps), y, padded,
+                               padded, start != 0);
+      } else if (position >= start && position - start + tile_rows <= key_tile) {
+        const size_t before = (position - start) / P::kSteps;
+        multiply<P, tile_rows>({w.scores, key_tile, 1}, w.values, padded, before, y, padded, padded, start != 0);
         // Rows past the end, if any, gather numbers that nobody reads.
-        triangle<false>({w.scores + common, key_tile, 1}, w.values + common * padded, padded, y, padded, padded);
-        continue;
+        triangle<P, false>({w.scores + before, key_tile, 1}, w.values + before * padded, padded, y, padded, padded);
+      } else {
+        // The block lies across two tiles, as only tokens after a cache do.
+        for (size_t r = 0; r < rows; r++)
+          multiply<P, 1>({w.scores + r * key_tile, 0, 1}, w.values, padded, visible(r), y + r * padded, padded, padded,
+                         start != 0);
       }
-      for (size_t r = 1; r < rows; r++)
-        multiply<1>({w.scores + r * key_tile + common, 0, 1}, w.values + common * padded, padded,
-                    visible(block + r) - common, y + r * padded, padded, padded, true);
     }
   }
   for (size_t query = begin; query < end; query++) {
@@ -104,7 +169,7 @@ void attend(const Head& head, size_t begin, size_t end, const Workspace& w) {
     each_vec(dim, [&](size_t i, auto lanes) {
       lanes.store(lanes.load(sums + i) * inverse, head.y + query * head.y_stride + i);
     });
-    if (head.lse != nullptr) head.lse[query] = w.maximum[query - begin] + std::log(denominator);
+    if (head.lse != nullptr) head.lse[query] = w.maximum[query - begin] * 0.693147181f + std::log(denominator);
   }
 }
 
@@ -130,7 +195,7 @@ void attend_one(const Head& head, size_t query, float* scores) {
 }
 
 // `heads` independent heads of `rows` queries each, made by head(index).
-template <class F>
+template <class P, class F>
 void attend_all(Context& ctx, size_t heads, size_t rows, size_t dim, F head) {
   const size_t chunk = min_size(rows, heads >= many_heads ? long_chunk : short_chunk);
   if (heads == 0 || rows == 0) return;
@@ -139,7 +204,8 @@ void attend_all(Context& ctx, size_t heads, size_t rows, size_t dim, F head) {
   if (scratch == nullptr) return;
   parallel(ctx, static_cast<uint32_t>(heads * chunks), [&](uint32_t task, uint32_t thread) {
     const size_t begin = (chunks - 1 - task / heads) * chunk;
-    attend(head(task % heads), begin, min_size(rows, begin + chunk), Workspace(scratch + thread * floats, chunk, dim));
+    attend<P>(head(task % heads), begin, min_size(rows, begin + chunk),
+              Workspace(scratch + thread * floats, chunk, dim));
   });
 }
 
@@ -150,14 +216,16 @@ void attention(Context& ctx, const AttentionRow& row) {
   const size_t width = (heads + 2 * size_t{row.kvHeads}) * dim, y_width = heads * dim;
   const float* qkv = ctx.f32(row.qkv);
   float *y = ctx.f32(row.y), *lse = ctx.f32(row.lse);
-  attend_all(ctx, row.batch * heads, time, dim, [&](size_t index) {
+  const auto head = [&](size_t index) {
     const size_t batch = index / heads, h = index % heads;
     const float* x = qkv + batch * time * width;
     const float *k = x + (heads + h / group) * dim, *v = k + row.kvHeads * dim;
     return Head{
         x + h * dim, k,   v,        y + batch * time * y_width + h * dim, lse + index * time, width, width, y_width,
         0,           dim, row.scale};
-  });
+  };
+  row.precision == 1 ? attend_all<Bf16>(ctx, row.batch * heads, time, dim, head)
+                     : attend_all<Fp32>(ctx, row.batch * heads, time, dim, head);
 }
 
 void attention_decode(Context& ctx, const AttentionDecodeRow& row) {
@@ -182,7 +250,7 @@ void attention_decode(Context& ctx, const AttentionDecodeRow& row) {
                 kv_width,      y_width,       start,           dim,         row.scale};
   };
   if (rows > few_rows) {
-    attend_all(ctx, heads, rows, dim, head);
+    attend_all<Fp32>(ctx, heads, rows, dim, head);
     return;
   }
   if (rows == 0 || heads == 0 || dim == 0) return;

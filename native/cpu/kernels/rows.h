@@ -26,14 +26,15 @@ inline float row_max(const float* x, size_t n) {
   return max_lane(max(a, b));
 }
 
-// Sum of exp(x - shift). With Store the exponentials are written to y, which may be x.
+// Sum of exp(x - shift). With Store the exponentials are written to y, which may be x. Relative errors grow with
+// shift - x, as the exponentials themselves fall: of the sum they are a few units in the last place.
 template <bool Store>
 inline float row_exp(const float* x, float* y, size_t n, float shift) {
-  const Vec s = Vec::set(shift);
+  const Vec s = Vec::set(shift), log2e = Vec::set(1.44269504f);
   Vec a = Vec::zero(), b = Vec::zero();
   size_t i = 0;
   for (; i + 2 * Vec::N <= n; i += 2 * Vec::N) {
-    const Vec p = exp(Vec::load(x + i) - s), q = exp(Vec::load(x + i + Vec::N) - s);
+    const Vec p = exp2((Vec::load(x + i) - s) * log2e), q = exp2((Vec::load(x + i + Vec::N) - s) * log2e);
     if constexpr (Store) {
       p.store(y + i);
       q.store(y + i + Vec::N);
@@ -42,7 +43,7 @@ inline float row_exp(const float* x, float* y, size_t n, float shift) {
     b = b + q;
   }
   each_vec(n - i, [&](size_t j, auto lanes) {
-    const Vec p = exp(lanes.load(x + i + j) - s);
+    const Vec p = exp2((lanes.load(x + i + j) - s) * log2e);
     if constexpr (Store) lanes.store(p, y + i + j);
     a = a + keep(lanes, p, Vec::zero());
   });

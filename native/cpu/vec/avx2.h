@@ -57,9 +57,15 @@ inline Vec select_less(Vec a, Vec b, Vec x, Vec y) {
 inline Vec first(Vec a, Vec b, size_t n) {
   return {_mm256_blendv_ps(b.v, a.v, _mm256_castsi256_ps(Vec::mask(n)))};
 }
+inline Vec swap_halves(Vec a) {
+  return {_mm256_permute2f128_ps(a.v, a.v, 1)};
+}
 inline Vec exp2_integer(Vec n) {
   const __m256i i = _mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127));
   return {_mm256_castsi256_ps(_mm256_slli_epi32(i, 23))};
+}
+inline Vec scale_exponent(Vec x, Vec n) {
+  return x * exp2_integer(n);
 }
 inline void transpose(Vec* r) {
   __m256 q[8];  // q[i + c], half l: column 4 l + c of rows i..i+4

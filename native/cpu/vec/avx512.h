@@ -65,10 +65,18 @@ inline Vec select_less(Vec a, Vec b, Vec x, Vec y) {
 inline Vec first(Vec a, Vec b, size_t n) {
   return {_mm512_mask_blend_ps(Vec::mask(n), b.v, a.v)};
 }
+// The upper half of the lanes, then the lower.
+inline Vec swap_halves(Vec a) {
+  return {_mm512_shuffle_f32x4(a.v, a.v, 0x4e)};
+}
 // 2^n for n already rounded to an integer in [-126, 127].
 inline Vec exp2_integer(Vec n) {
   const __m512i i = _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(i, 23))};
+}
+// x * 2^n for such an n.
+inline Vec scale_exponent(Vec x, Vec n) {
+  return {_mm512_scalef_ps(x.v, n.v)};
 }
 // Transposes the N x N block whose rows are r[0..N).
 inline void transpose(Vec* r) {
@@ -121,6 +129,13 @@ inline Vec bf16_interleaved(Vec x, Vec y) {
   alignas(64) static constexpr uint16_t order[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
   return {(__m512)_mm512_permutexvar_epi16(_mm512_load_si512(order), (__m512i)bf16_pairs(x, y).v)};
+}
+// The first or the second number of each pair; the other is 0.
+inline Vec bf16_first(Vec x) {
+  return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x.v), _mm512_set1_epi32(0x0000ffff)))};
+}
+inline Vec bf16_second(Vec x) {
+  return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x.v), _mm512_set1_epi32(-65536)))};
 }
 // a[0] * b[0] + a[1] * b[1] + c for the pair in each lane of a and b.
 inline Vec bf16_dot(Vec a, Vec b, Vec c) {

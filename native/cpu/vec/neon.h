@@ -69,8 +69,14 @@ inline Vec select_less(Vec a, Vec b, Vec x, Vec y) {
 inline Vec first(Vec a, Vec b, size_t n) {
   return {vbslq_f32(Vec::mask(n), a.v, b.v)};
 }
+inline Vec swap_halves(Vec a) {
+  return {vextq_f32(a.v, a.v, 2)};
+}
 inline Vec exp2_integer(Vec n) {
   return {vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n.v), vdupq_n_s32(127)), 23))};
+}
+inline Vec scale_exponent(Vec x, Vec n) {
+  return x * exp2_integer(n);
 }
 inline void transpose(Vec* r) {
   const float32x4x2_t a = vtrnq_f32(r[0].v, r[1].v), b = vtrnq_f32(r[2].v, r[3].v);

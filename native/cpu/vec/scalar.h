@@ -78,11 +78,17 @@ inline Vec first(Vec a, Vec b, size_t n) {
   const int32_t count = n < Vec::N ? static_cast<int32_t>(n) : 4;
   return {lane < Int4{count, count, count, count} ? a.v : b.v};
 }
+inline Vec swap_halves(Vec a) {
+  return {Float4{a.v[2], a.v[3], a.v[0], a.v[1]}};
+}
 inline Vec exp2_integer(Vec n) {
   const Int4 bits = (__builtin_convertvector(n.v, Int4) + 127) << 23;
   Vec r;
   std::memcpy(&r.v, &bits, sizeof r.v);
   return r;
+}
+inline Vec scale_exponent(Vec x, Vec n) {
+  return x * exp2_integer(n);
 }
 inline void transpose(Vec* r) {
   for (size_t i = 0; i < Vec::N; i++) {

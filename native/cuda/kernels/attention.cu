@@ -196,6 +196,7 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
+// Whatever row.precision is, factors stay float32 here.
 void attention(Launch& l, const AttentionRow& row) {
   if (row.kvHeads == 0) return;
   const size_t dim = row.headDim, width = (row.heads + 2 * size_t{row.kvHeads}) * dim, y_width = row.heads * dim;

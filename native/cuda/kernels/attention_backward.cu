@@ -120,6 +120,7 @@ __global__ void __launch_bounds__(kThreads) queries_kernel(Fault fault, Operands
 
 }  // namespace
 
+// Whatever row.precision is, factors stay float32 here.
 void attention_backward(Launch& l, const AttentionBackwardRow& row) {
   if (row.kvHeads == 0 || row.heads == 0) return;
   const size_t rows = static_cast<size_t>(row.batch) * row.time;

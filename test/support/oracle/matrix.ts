@@ -1,5 +1,6 @@
 // Oracle of the matrix products: the three nested loops of the definition. With precision 1 both factors are rounded to
 // bf16 first; their products are exact in float32, so the tolerance is that of float32 sums.
+import { roundToBf16 } from './bf16.js';
 import type { OracleTable } from './op.js';
 import { DataError } from './op.js';
 
@@ -66,18 +67,6 @@ export const matrix: Pick<OracleTable, 'gemm' | 'grouped_gemm' | 'grouped_gemm_d
 
 const factors = (precision: number, a: Float64Array, b: Float64Array) =>
   precision === 1 ? ([a.map(roundToBf16), b.map(roundToBf16)] as const) : ([a, b] as const);
-
-/** The nearest number with 8 significant bits and the exponents of float32, ties to even. */
-function roundToBf16(x: number): number {
-  if (!Number.isFinite(x) || x === 0) return x;
-  const exponent = Math.max(Math.floor(Math.log2(Math.abs(x))), -126);
-  const scaled = x / 2 ** (exponent - 7);
-  const below = Math.floor(scaled);
-  const rest = scaled - below;
-  const up = rest > 0.5 || (rest === 0.5 && below % 2 !== 0);
-  const value = (below + (up ? 1 : 0)) * 2 ** (exponent - 7);
-  return Math.abs(value) >= 2 ** 128 ? Math.sign(x) * Infinity : value;
-}
 
 /** offsets[0..groups] must rise from 0 to `end`; repeated values are empty groups. */
 function checkOffsets(offsets: Float64Array, groups: number, end: number): void {
