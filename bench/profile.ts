@@ -11,15 +11,16 @@ import { trainingFlops } from '../ts/models/cost.js';
 import { PRECISIONS, type Precision } from '../ts/train/precision.js';
 import { concatenate, rowBytes } from './rows.js';
 import { stepModel } from './step_model.js';
-import { BANK_SIZES, STEP_SIZES } from './step_sizes.js';
+import { BANK_SIZES, STEP_SIZES, type StepArguments } from './step_sizes.js';
 
 const widthOf = (name: string) => name.split(' ')[0]!;
 
-/** The sizes of bench/step_sizes.ts: d64, d128 ... and, with a bank of h slices, d256-h23 ... */
-const SIZES = new Map([
+/** The sizes of bench/step_sizes.ts: d64, d128 ... and, with a bank of h slices, d256-h23, d256-h23-bf16 ... */
+const SIZES = new Map<string, Omit<StepArguments, 'dtype' | 'threads'>>([
   ...STEP_SIZES.map(({ name, sizes }) => [widthOf(name), { ...sizes, slices: 0, experts: 1, groups: 1 }] as const),
-  ...BANK_SIZES.map(({ name, sizes, slices, experts, groups }) => {
-    return [`${widthOf(name)}-h${slices}`, { ...sizes, slices, experts, groups }] as const;
+  ...BANK_SIZES.map(({ name, sizes, quick: _, ...bank }) => {
+    const key = `${widthOf(name)}-h${bank.slices}${bank.sliceType === 'bf16' ? '-bf16' : ''}`;
+    return [key, { ...sizes, ...bank }] as const;
   }),
 ]);
 

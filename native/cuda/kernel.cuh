@@ -36,6 +36,7 @@ enum ErrorCode : int32_t {
   kCastDtype,       // value = from, extra = to
   kTooManyChoices,  // value = k, extra = experts
   kCount,           // value = groups asked for, extra = groups there is room for
+  kSliceDtype,      // value = dtype of the slices of a bank
   kRowsLeftOut,     // grouped_gemm_dw: value = groups asked for, which do not have all the rows
   kNoLse,           // topk_softmax_backward without the lse that it needs
 };

@@ -40,13 +40,14 @@ function grouped(label: string, offsets: Numbers, says: RegExp): Mistake[] {
 /** Counts of groups that are no such thing, and one that leaves out rows. */
 function counted(): Mistake[] {
   const common = { flops: () => 0, length: () => 1, scalars: { lrScale: 1, decayScale: 1 } };
-  const bank = { groups: 3, slices: 2, size: 256 };
+  const sizes = { groups: 3, slices: 2, size: 256 };
+  const bank = { ...sizes, dtype: 0 };
   const entry = (count: number) => ({ with: ['count'] as const, inputs: { count: given([count]) }, label: `${count}` });
   const wrong = [-1, 4].flatMap((count) => [
     ...defineCases({ op: 'bank_mix', ...common, list: [{ dims: bank, ...entry(count) }] }),
     ...defineCases({ op: 'bank_mix_backward', ...common, list: [{ dims: bank, ...entry(count) }] }),
-    ...defineCases({ op: 'bank_sum_squares', ...common, list: [{ dims: bank, ...entry(count) }] }),
-    ...defineCases({ op: 'bank_adamw', ...common, list: [{ dims: bank, ...entry(count) }] }),
+    ...defineCases({ op: 'bank_sum_squares', ...common, list: [{ dims: sizes, ...entry(count) }] }),
+    ...defineCases({ op: 'bank_adamw', ...common, list: [{ dims: { ...bank, seed: 0 }, ...entry(count) }] }),
   ]);
   const dims = { groups: 3, rows: 9, m: 5, n: 4, precision: 0 };
   const inputs = { offsets: given([0, 3, 6, 9]), count: given([2]) };

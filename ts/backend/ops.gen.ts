@@ -103,10 +103,10 @@ export interface OpRows {
   softmax: { required: 'x' | 'y'; optional: never; dims: 'rows' | 'cols'; scalars: never };
   softmax_backward: { required: 'dy' | 'y' | 'dx'; optional: never; dims: 'rows' | 'cols'; scalars: never };
   cross_entropy: { required: 'logits' | 'targets' | 'loss'; optional: 'scale' | 'dlogits'; dims: 'rows' | 'vocab'; scalars: never };
-  bank_mix: { required: 't' | 'c' | 'w'; optional: 'count' | 's'; dims: 'groups' | 'slices' | 'size'; scalars: never };
-  bank_mix_backward: { required: 'dw' | 't' | 'dc'; optional: 'count' | 'add' | 'adds' | 'ds'; dims: 'groups' | 'slices' | 'size'; scalars: never };
+  bank_mix: { required: 't' | 'c' | 'w'; optional: 'count' | 's'; dims: 'groups' | 'slices' | 'size' | 'dtype'; scalars: never };
+  bank_mix_backward: { required: 'dw' | 't' | 'dc'; optional: 'count' | 'add' | 'adds' | 'ds'; dims: 'groups' | 'slices' | 'size' | 'dtype'; scalars: never };
   bank_sum_squares: { required: 'dw' | 'c' | 'y'; optional: 'count'; dims: 'groups' | 'slices' | 'size'; scalars: never };
-  bank_adamw: { required: 'dw' | 'c' | 'hyper' | 'clip' | 't' | 'm' | 'v'; optional: 'count'; dims: 'groups' | 'slices' | 'size'; scalars: 'lrScale' | 'decayScale' };
+  bank_adamw: { required: 'dw' | 'c' | 'hyper' | 'clip' | 't' | 'm' | 'v'; optional: 'count'; dims: 'groups' | 'slices' | 'size' | 'dtype' | 'seed'; scalars: 'lrScale' | 'decayScale' };
   clip_scale: { required: 'squares' | 'norm' | 'scale'; optional: never; dims: 'n'; scalars: 'maxNorm' };
   adamw: { required: 'g' | 'hyper' | 'clip' | 'p' | 'm' | 'v'; optional: never; dims: 'n'; scalars: 'lrScale' | 'decayScale' };
   kmeans_assign: { required: 'x' | 'centroids' | 'ids' | 'distance'; optional: never; dims: 'rows' | 'cols' | 'clusters'; scalars: never };
@@ -596,39 +596,39 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
   bank_mix: {
     code: 64,
     name: 'bank_mix',
-    doc: "w[g] = s + sum_r c[g, r] t_r; slices are stored tile by tile: t[tile][slice][256], size is a multiple of 256 (PAPER: W = sum_r c_r T_r; S is the shared slice); with count only the first count[0] groups take part: w of the others is not written",
+    doc: "w[g] = s + sum_r c[g, r] t_r; slices are stored tile by tile: t[tile][slice][256], size is a multiple of 256, dtype as in cast is 0 f32 or 1 bf16 (PAPER: W = sum_r c_r T_r; S is the shared slice); with count only the first count[0] groups take part: w of the others is not written",
     tolerance: 'reduce',
     operands: [
-      { name: 't', dtype: 'f32', role: 'in', optional: false, shape: 'size/256 slices 256', inplace: [] },
+      { name: 't', dtype: 'raw', role: 'in', optional: false, shape: 'size/256 slices 256', inplace: [] },
       { name: 'c', dtype: 'f32', role: 'in', optional: false, shape: 'groups slices', inplace: [] },
       { name: 'count', dtype: 'i32', role: 'in', optional: true, shape: '1', inplace: [] },
       { name: 's', dtype: 'f32', role: 'in', optional: true, shape: 'size', inplace: [] },
       { name: 'w', dtype: 'f32', role: 'out', optional: false, shape: 'groups size', inplace: [] },
     ],
-    dims: ["groups","slices","size"],
+    dims: ["groups","slices","size","dtype"],
     scalars: [],
-    words: 14,
-    extents: ([groups = 0, slices = 0, size = 0]) => [slices * size, (groups) * (slices), (1), (size), (groups) * (size)],
+    words: 15,
+    extents: ([groups = 0, slices = 0, size = 0, dtype = 0]) => [slices * size * (dtype === 1 ? 2 : 4), (groups) * (slices), (1), (size), (groups) * (size)],
     shapes: ([groups = 0, slices = 0, size = 0]) => [[size/256, slices, 256], [groups, slices], [1], [size], [groups, size]],
   },
   bank_mix_backward: {
     code: 65,
     name: 'bank_mix_backward',
-    doc: "dc[g, r] = <dw[g], t_r> (+ add) and ds = sum_g dw[g] (+ adds); groups after count count as zeros, and their dw is not read",
+    doc: "dc[g, r] = <dw[g], t_r> (+ add) and ds = sum_g dw[g] (+ adds); dtype as in bank_mix; groups after count count as zeros, and their dw is not read",
     tolerance: 'reduce',
     operands: [
       { name: 'dw', dtype: 'f32', role: 'in', optional: false, shape: 'groups size', inplace: [] },
-      { name: 't', dtype: 'f32', role: 'in', optional: false, shape: 'size/256 slices 256', inplace: [] },
+      { name: 't', dtype: 'raw', role: 'in', optional: false, shape: 'size/256 slices 256', inplace: [] },
       { name: 'count', dtype: 'i32', role: 'in', optional: true, shape: '1', inplace: [] },
       { name: 'add', dtype: 'f32', role: 'in', optional: true, shape: 'groups slices', inplace: [] },
       { name: 'adds', dtype: 'f32', role: 'in', optional: true, shape: 'size', inplace: [] },
       { name: 'dc', dtype: 'f32', role: 'out', optional: false, shape: 'groups slices', inplace: ["add"] },
       { name: 'ds', dtype: 'f32', role: 'out', optional: true, shape: 'size', inplace: ["adds"] },
     ],
-    dims: ["groups","slices","size"],
+    dims: ["groups","slices","size","dtype"],
     scalars: [],
-    words: 18,
-    extents: ([groups = 0, slices = 0, size = 0]) => [(groups) * (size), slices * size, (1), (groups) * (slices), (size), (groups) * (slices), (size)],
+    words: 19,
+    extents: ([groups = 0, slices = 0, size = 0, dtype = 0]) => [(groups) * (size), slices * size * (dtype === 1 ? 2 : 4), (1), (groups) * (slices), (size), (groups) * (slices), (size)],
     shapes: ([groups = 0, slices = 0, size = 0]) => [[groups, size], [size/256, slices, 256], [1], [groups, slices], [size], [groups, slices], [size]],
   },
   bank_sum_squares: {
@@ -651,7 +651,7 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
   bank_adamw: {
     code: 67,
     name: 'bank_adamw',
-    doc: "adamw on slices whose gradient is dt_r = sum_g c[g, r] dw[g], read from the few dw in one pass; layouts of t, m, v as in bank_mix, count as in bank_mix_backward; hyper and clip as in adamw",
+    doc: "adamw on slices whose gradient is dt_r = sum_g c[g, r] dw[g], read from the few dw in one pass; layouts of t, m, v and dtype of t as in bank_mix, count as in bank_mix_backward; hyper and clip as in adamw; t in bf16 is rounded up or down at random, so that the mean is right, by bits that depend on seed, hyper[7] (the number of the step) and the place alone",
     tolerance: 'optimizer',
     operands: [
       { name: 'dw', dtype: 'f32', role: 'in', optional: false, shape: 'groups size', inplace: [] },
@@ -659,14 +659,14 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
       { name: 'count', dtype: 'i32', role: 'in', optional: true, shape: '1', inplace: [] },
       { name: 'hyper', dtype: 'f32', role: 'in', optional: false, shape: '8', inplace: [] },
       { name: 'clip', dtype: 'f32', role: 'in', optional: false, shape: '1', inplace: [] },
-      { name: 't', dtype: 'f32', role: 'inout', optional: false, shape: 'size/256 slices 256', inplace: [] },
+      { name: 't', dtype: 'raw', role: 'inout', optional: false, shape: 'size/256 slices 256', inplace: [] },
       { name: 'm', dtype: 'f32', role: 'inout', optional: false, shape: 'size/256 slices 256', inplace: [] },
       { name: 'v', dtype: 'f32', role: 'inout', optional: false, shape: 'size/256 slices 256', inplace: [] },
     ],
-    dims: ["groups","slices","size"],
+    dims: ["groups","slices","size","dtype","seed"],
     scalars: ["lrScale","decayScale"],
-    words: 22,
-    extents: ([groups = 0, slices = 0, size = 0]) => [(groups) * (size), (groups) * (slices), (1), (8), (1), slices * size, slices * size, slices * size],
+    words: 24,
+    extents: ([groups = 0, slices = 0, size = 0, dtype = 0]) => [(groups) * (size), (groups) * (slices), (1), (8), (1), slices * size * (dtype === 1 ? 2 : 4), slices * size, slices * size],
     shapes: ([groups = 0, slices = 0, size = 0]) => [[groups, size], [groups, slices], [1], [8], [1], [size/256, slices, 256], [size/256, slices, 256], [size/256, slices, 256]],
   },
   clip_scale: {
@@ -688,7 +688,7 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
   adamw: {
     code: 81,
     name: 'adamw',
-    doc: "decoupled weight decay Adam over a flat range that holds many tensors; g is multiplied by clip[0]; hyper = lr, beta1, beta2, eps, weight decay, 1 - beta1^t, 1 - beta2^t, 0; lr and decay are multiplied by the scalars",
+    doc: "decoupled weight decay Adam over a flat range that holds many tensors; g is multiplied by clip[0]; hyper = lr, beta1, beta2, eps, weight decay, 1 - beta1^t, 1 - beta2^t, t; lr and decay are multiplied by the scalars",
     tolerance: 'optimizer',
     operands: [
       { name: 'g', dtype: 'f32', role: 'in', optional: false, shape: 'n', inplace: [] },

@@ -51,6 +51,7 @@ export function bankParameters(config: TransformerConfig, bank: BankConfig): Par
       name,
       shape: [R, ...shape],
       kind: 'slices',
+      sliceType: bank.sliceType,
       init: bank.shared ? { kind: 'constant', value: 0 } : { kind: 'normal', std: s },
     });
     specs.push({

@@ -3,8 +3,11 @@
 import { tape } from '../autograd/tape.js';
 import { sizeOf, type Tensor } from '../tensor/tensor.js';
 
+/** The dim `dtype` of rows that work on slices: 0 f32, 1 bf16, as in cast. */
+export const sliceDtype = (slices: Tensor): number => (slices.dtype === 'bf16' ? 1 : 0);
+
 /**
- * Weights of G groups: coefficients (G, R), slices (R, ...shape) in tile order, optional shared slice (...shape)
+ * Weights of G groups: coefficients (G, R), slices (R, ...shape) in tile order, f32 or bf16, optional shared slice (...shape)
  * -> (G, ...shape). The size of `shape` is a multiple of 256. `count`, i32 (1): only the first count groups are made, and
  * cost anything; the weights of the others are undefined and their gradients must be left unwritten (groupedLinear).
  */
@@ -18,7 +21,7 @@ export function bankMix(
   const shape = slices.shape.slice(1);
   const size = sizeOf(shape);
   const [groups, number] = [coefficients.shape[0]!, coefficients.shape[1]!];
-  const dims = { groups, slices: number, size };
+  const dims = { groups, slices: number, size, dtype: sliceDtype(slices) };
   const requiresGrad = slices.requiresGrad || coefficients.requiresGrad || (shared?.requiresGrad ?? false);
   const w = t.temporary([groups, ...shape], { requiresGrad, name: 'generated' });
   t.emit('bank_mix', { t: slices, c: coefficients, count, s: shared, w }, dims, {});

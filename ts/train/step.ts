@@ -27,6 +27,8 @@ export interface BatchShape {
   readonly time: number;
   /** Of the matrix products. Default fp32. */
   readonly precision?: Precision | undefined;
+  /** Of the rounding of a bank's slices, when they are bf16. Default 0. */
+  readonly seed?: number | undefined;
 }
 
 export interface StepResult {
@@ -156,7 +158,7 @@ export class TrainStep {
       );
       t.backward([]);
       const norm = t.temporary([1], { name: 'norm' });
-      adamw(parameters, settings, inputs.tensor('hyper', [8], 'f32'), norm);
+      adamw(parameters, settings, inputs.tensor('hyper', [8], 'f32'), norm, shape.seed);
       const sum = t.temporary([1], { name: 'sum' });
       t.emit('reduce_sum', { x: losses, y: sum }, { outer: 1, n: sizeOf(losses.shape), inner: 1 }, { alpha: 1 });
       t.output('loss', sum);

@@ -13,6 +13,7 @@
 #include "cpu/kernels/adamw.h"
 #include "cpu/kernels/bank_tile.h"
 #include "cpu/kernels/ids.h"
+#include "cpu/kernels/stochastic.h"
 
 namespace sweetspot::SWEETSPOT_ISA {
 
@@ -21,14 +22,17 @@ namespace {
 // Generated weights of this many bytes and more do not fit the caches beside the bank, and are stored past them.
 constexpr size_t kStreamBytes = size_t{8} << 20;
 
+// T: how slices are kept.
+template <class T>
 struct Mix {
   size_t groups, slices, size;
+  const T* t;
   const float *c, *s;
   float* w;
 
   // Groups g .. g + O - 1 in V vectors of columns, of which `first` is the first in w and `from` in the tile.
   template <size_t O, size_t V, bool Stream>
-  void block(size_t g, size_t first, const float* from, const float* ahead, size_t share) const {
+  void block(size_t g, size_t first, const T* from, const T* ahead, size_t share) const {
     Vec acc[O][V];
     for (size_t o = 0; o < O; o++)
       for (size_t v = 0; v < V; v++) acc[o][v] = s == nullptr ? Vec::zero() : Vec::load(s + first + v * Vec::N);
@@ -42,25 +46,26 @@ struct Mix {
 
   // One group: with a sum for every column of the tile, slices are read from front to back.
   template <bool Stream>
-  void single(size_t tile, const float* t) const {
+  void single(size_t tile) const {
     constexpr size_t V = Vec::N == 16 ? 16 : 8;
+    const T* from = t + tile * kTile * slices;
     for (size_t j = 0; j < kTile; j += V * Vec::N) {
-      block<1, V, Stream>(0, tile * kTile + j, t + tile * kTile * slices + j, t, 0);
+      block<1, V, Stream>(0, tile * kTile + j, from + j, from, 0);
     }
   }
 
   template <bool Stream>
-  void several(size_t tile, const float* t) const {
+  void several(size_t tile) const {
     const size_t turns = ceil_div(groups, 4);
     for (size_t strip = 0; strip < kTile; strip += kStrip) {
-      const float* from = t + tile * kTile * slices + strip;
+      const T* from = t + tile * kTile * slices + strip;
       // The blocks of groups take turns in asking for the next tile while they work on this one.
-      const float* next = t + ((tile + 1) * kTile + strip) * slices;
+      const T* next = t + ((tile + 1) * kTile + strip) * slices;
       by_four(groups, [&](size_t g, auto rows) {
         constexpr size_t O = rows.value, V = kWide<O>;
         const size_t share = ceil_div(V * Vec::N, turns);
         for (size_t j = 0; j < kStrip; j += V * Vec::N) {
-          const float* ahead = next + (g / 4 * kStrip + j) * slices / turns;
+          const T* ahead = next + (g / 4 * kStrip + j) * slices / turns;
           block<O, V, Stream>(g, tile * kTile + strip + j, from + j, ahead, share);
         }
       });
@@ -68,46 +73,50 @@ struct Mix {
   }
 
   template <bool Stream>
-  void operator()(Context& ctx, const float* t) const {
+  void run(Context& ctx) const {
     const size_t tiles = size / kTile;
     const size_t per_task = tiles_per_task(tiles, (slices + groups) * kTileBytes);
     parallel(ctx, ceil_div(tiles, per_task), [&](uint32_t task, uint32_t) {
       const size_t end = min_size((task + size_t{1}) * per_task, tiles);
       for (size_t tile = task * per_task; tile < end; tile++) {
-        groups == 1 ? single<Stream>(tile, t) : several<Stream>(tile, t);
+        groups == 1 ? single<Stream>(tile) : several<Stream>(tile);
       }
       if (Stream) stream_end();
     });
   }
+
+  void operator()(Context& ctx) const {
+    const bool aligned = reinterpret_cast<uintptr_t>(w) % sizeof(Vec) == 0;
+    aligned&& groups* size * sizeof(float) >= kStreamBytes ? run<true>(ctx) : run<false>(ctx);
+  }
 };
+
+template <class T>
+void mix(Context& ctx, const BankMixRow& row, size_t groups, const T* t) {
+  const float* s = row.s.present() ? ctx.f32(row.s) : nullptr;
+  Mix<T>{groups, row.slices, row.size, t, ctx.f32(row.c), s, ctx.f32(row.w)}(ctx);
+}
 
 }  // namespace
 
 void bank_mix(Context& ctx, const BankMixRow& row) {
   uint32_t groups;
   if (!count_inside(ctx, row.count, row.groups, groups)) return;
-  const Mix mix{groups,        row.slices, row.size, ctx.f32(row.c), row.s.present() ? ctx.f32(row.s) : nullptr,
-                ctx.f32(row.w)};
-  const bool aligned = reinterpret_cast<uintptr_t>(mix.w) % sizeof(Vec) == 0;
-  if (aligned && mix.groups * mix.size * sizeof(float) >= kStreamBytes) {
-    mix.operator()<true>(ctx, ctx.f32(row.t));
-  } else {
-    mix.operator()<false>(ctx, ctx.f32(row.t));
-  }
+  with_slices(ctx, row, [&](const auto* t) { mix(ctx, row, groups, t); });
 }
 
 namespace {
 
 // acc[g * across + r] += products of row g of `left` and row r of `right`, one tile of each, still spread over the
 // lanes of a vector.
-template <size_t G, size_t R>
-inline void dot_tile(const float* left, const float* right, float* acc, size_t across) {
+template <size_t G, size_t R, class T>
+inline void dot_tile(const float* left, const T* right, float* acc, size_t across) {
   Vec dot[G][R];
   for (size_t g = 0; g < G; g++)
     for (size_t r = 0; r < R; r++) dot[g][r] = Vec::load(acc + (g * across + r) * Vec::N);
   for (size_t i = 0; i < kTile; i += Vec::N) {
     Vec slice[R];
-    for (size_t r = 0; r < R; r++) slice[r] = Vec::load(right + r * kTile + i);
+    for (size_t r = 0; r < R; r++) slice[r] = load_slice(right + r * kTile + i);
     for (size_t g = 0; g < G; g++) {
       const Vec d = Vec::load(left + g * kTile + i);
       for (size_t r = 0; r < R; r++) dot[g][r] = fma(d, slice[r], dot[g][r]);
@@ -118,8 +127,8 @@ inline void dot_tile(const float* left, const float* right, float* acc, size_t a
 }
 
 // dot_tile in halves where 16 sums and their factors are more than there are registers.
-template <size_t G, size_t R>
-inline void dot_block(const float* left, const float* right, float* acc, size_t across) {
+template <size_t G, size_t R, class T>
+inline void dot_block(const float* left, const T* right, float* acc, size_t across) {
   if constexpr (Vec::N < 16 && G > 2 && R > 2) {
     dot_tile<G, 2>(left, right, acc, across);
     dot_tile<G, R - 2>(left, right + 2 * kTile, acc + 2 * Vec::N, across);
@@ -148,14 +157,24 @@ inline void dot_columns(const float* columns, const float* t, float* acc, const 
 // Slices that dot_columns takes at once: a register each.
 constexpr size_t kDotColumns = Vec::N == 16 ? 24 : 12;
 
+// A tile of slices as floats: dot_columns takes them one at a time.
+inline const float* widened(const float* own, size_t, float*) {
+  return own;
+}
+inline const float* widened(const uint16_t* own, size_t slices, float* wide) {
+  for (size_t i = 0; i < slices * kTile; i += Vec::N) widen(own + i).store(wide + i);
+  return wide;
+}
+
 // Tiles added lane by lane in float before they go to a sum in double.
 constexpr size_t kFloatTiles = 8;
 
 // total[g * slices + r] = <dw[g], t_r> over the tiles begin .. end - 1 and, unless ds is nullptr, ds = adds + sum of
 // dw[g] there. `acc` has room for a vector a pair, with groups rounded up to a whole vector; `packed` for as many rows
-// of a tile.
-void dot_range(const float* dw, const float* t, size_t groups, size_t slices, size_t size, size_t begin, size_t end,
-               float* acc, float* packed, double* total, const float* adds, float* ds) {
+// of a tile, `wide` for a tile of slices in bf16.
+template <class T>
+void dot_range(const float* dw, const T* t, size_t groups, size_t slices, size_t size, size_t begin, size_t end,
+               float* acc, float* packed, float* wide, double* total, const float* adds, float* ds) {
   const size_t pairs = groups * slices, chunks = ceil_div(groups, Vec::N);
   const bool by_columns = groups > 4;
   const size_t acc_size = by_columns ? chunks * slices * Vec::N : pairs * Vec::N;
@@ -163,7 +182,7 @@ void dot_range(const float* dw, const float* t, size_t groups, size_t slices, si
   for (; begin < end; begin += kFloatTiles) {
     std::memset(acc, 0, acc_size * sizeof(float));
     for (size_t tile = begin; tile < min_size(begin + kFloatTiles, end); tile++) {
-      const float* own = t + tile * slices * kTile;
+      const T* own = t + tile * slices * kTile;
       const float* base = adds == nullptr ? nullptr : adds + tile * kTile;
       float* sums = ds == nullptr ? nullptr : ds + tile * kTile;
       if (!by_columns) {
@@ -177,14 +196,15 @@ void dot_range(const float* dw, const float* t, size_t groups, size_t slices, si
         });
         continue;
       }
+      const float* each = widened(own, slices, wide);
       for (size_t chunk = 0; chunk < chunks; chunk++) {
         const size_t first = chunk * Vec::N, count = min_size(Vec::N, groups - first);
         pack_columns(dw + first * size, count, size, tile, packed, chunk == 0 ? base : sums, sums);
         const size_t blocks = max_size(ceil_div(slices, kDotColumns), 1), block = ceil_div(slices, blocks);
         for (size_t r = 0; r < slices; r += block) {
           by_count<kDotColumns>(min_size(block, slices - r), [&](auto n) {
-            const size_t share = chunk == 0 ? n.value * 16 * sizeof(float) : 0;
-            dot_columns<n.value>(packed, own + r * kTile, acc + (chunk * slices + r) * Vec::N,
+            const size_t share = chunk == 0 ? n.value * 16 * sizeof(T) : 0;
+            dot_columns<n.value>(packed, each + r * kTile, acc + (chunk * slices + r) * Vec::N,
                                  own + (slices + r) * kTile, share);
           });
         }
@@ -215,16 +235,18 @@ void bank_mix_backward(Context& ctx, const BankMixBackwardRow& row) {
   const size_t tasks = pairs == 0 && ds == nullptr ? 0 : ceil_div(tiles, per_task);
   const size_t partial_bytes = round_up(max_size(tasks * pairs, 1) * sizeof(double), 64);
   const size_t acc_bytes = round_up(rounded * slices * sizeof(Vec), 64), packed_bytes = rounded * kTileBytes;
-  auto* scratch = static_cast<uint8_t*>(ctx.scratch(partial_bytes + ctx.threads * (acc_bytes + packed_bytes)));
+  const size_t own_bytes = acc_bytes + packed_bytes + (row.dtype == 1 ? slices * kTileBytes : 0);
+  auto* scratch = static_cast<uint8_t*>(ctx.scratch(partial_bytes + ctx.threads * own_bytes));
   if (scratch == nullptr) return;
   auto* partial = reinterpret_cast<double*>(scratch);
 
-  const float* t = ctx.f32(row.t);
-  parallel(ctx, static_cast<uint32_t>(tasks), [&](uint32_t task, uint32_t thread) {
-    auto* acc = reinterpret_cast<float*>(scratch + partial_bytes + thread * (acc_bytes + packed_bytes));
-    const size_t begin = task * per_task, end = min_size(begin + per_task, tiles);
-    dot_range(dw, t, groups, slices, size, begin, end, acc, acc + acc_bytes / sizeof(float), partial + task * pairs,
-              adds, ds);
+  with_slices(ctx, row, [&](const auto* t) {
+    parallel(ctx, static_cast<uint32_t>(tasks), [&](uint32_t task, uint32_t thread) {
+      auto* acc = reinterpret_cast<float*>(scratch + partial_bytes + thread * own_bytes);
+      float *packed = acc + acc_bytes / sizeof(float), *wide = packed + packed_bytes / sizeof(float);
+      const size_t begin = task * per_task, end = min_size(begin + per_task, tiles);
+      dot_range(dw, t, groups, slices, size, begin, end, acc, packed, wide, partial + task * pairs, adds, ds);
+    });
   });
   const size_t all = row.groups * slices;
   parallel(ctx, ceil_div(all, 256), [&](uint32_t task, uint32_t) {
@@ -339,11 +361,20 @@ void bank_sum_squares(Context& ctx, const BankSumSquaresRow& row) {
   *ctx.f32(row.y) = static_cast<float>(total);
 }
 
-void bank_adamw(Context& ctx, const BankAdamwRow& row) {
-  uint32_t present;
-  if (!count_inside(ctx, row.count, row.groups, present)) return;
-  const size_t groups = present, slices = row.slices, size = row.size, tiles = size / kTile;
+namespace {
+
+inline void store_slice(Vec x, float* t, size_t i, const StochasticRounding&) {
+  x.store(t + i);
+}
+inline void store_slice(Vec x, uint16_t* t, size_t i, const StochasticRounding& rounding) {
+  rounding.store(x, static_cast<uint32_t>(i), t + i);
+}
+
+template <class T>
+void update(Context& ctx, const BankAdamwRow& row, size_t groups, T* t, const StochasticRounding& rounding) {
+  const size_t slices = row.slices, size = row.size, tiles = size / kTile;
   const float *dw = ctx.f32(row.dw), *c = ctx.f32(row.c), *hyper = ctx.f32(row.hyper);
+  float *m = ctx.f32(row.m), *v = ctx.f32(row.v);
   const AdamwStep step(hyper, *ctx.f32(row.clip), row.lrScale, row.decayScale);
   const size_t packed_size = groups * kTile;
   auto* packed = static_cast<float*>(ctx.scratch(max_size(ctx.threads * packed_size, 1) * sizeof(float)));
@@ -353,8 +384,6 @@ void bank_adamw(Context& ctx, const BankAdamwRow& row) {
     float* own = packed + thread * packed_size;
     const size_t end = min_size((task + size_t{1}) * per_task, tiles);
     for (size_t tile = task * per_task; tile < end; tile++) {
-      const size_t base = tile * kTile * slices;
-      float *t = ctx.f32(row.t) + base, *m = ctx.f32(row.m) + base, *v = ctx.f32(row.v) + base;
       pack_tile(dw, groups, size, tile, own);
       // One slice after the other: t, m and v are three walks from front to back, which the processor foresees. In
       // blocks of four slices, with requests ahead in the order of addresses, this took longer.
@@ -365,10 +394,10 @@ void bank_adamw(Context& ctx, const BankAdamwRow& row) {
           for (size_t k = 0; k < V; k++) gradient[0][k] = Vec::zero();
           combine(gradient, c + r, 1, slices, own + j, kTile, groups, own, 0);
           for (size_t k = 0; k < V; k++) {
-            const size_t i = r * kTile + j + k * Vec::N;
-            Vec ti = Vec::load(t + i), mi = Vec::load(m + i), vi = Vec::load(v + i);
+            const size_t i = (tile * slices + r) * kTile + j + k * Vec::N;
+            Vec ti = load_slice(t + i), mi = Vec::load(m + i), vi = Vec::load(v + i);
             step(gradient[0][k], ti, mi, vi);
-            ti.store(t + i);
+            store_slice(ti, t, i, rounding);
             mi.store(m + i);
             vi.store(v + i);
           }
@@ -376,6 +405,16 @@ void bank_adamw(Context& ctx, const BankAdamwRow& row) {
       }
     }
   });
+}
+
+}  // namespace
+
+void bank_adamw(Context& ctx, const BankAdamwRow& row) {
+  uint32_t groups;
+  if (!count_inside(ctx, row.count, row.groups, groups)) return;
+  const float number = ctx.f32(row.hyper)[7];
+  const StochasticRounding rounding(row.seed, number > 0 && number < 4e9f ? static_cast<uint32_t>(number) : 0);
+  with_slices(ctx, row, [&](auto* t) { update(ctx, row, groups, t, rounding); });
 }
 
 }  // namespace sweetspot::SWEETSPOT_ISA

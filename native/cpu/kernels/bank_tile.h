@@ -10,6 +10,21 @@ constexpr size_t kTile = 256, kTileBytes = kTile * sizeof(float);
 // Columns of a tile done together: every block of four groups reads a strip again, from the first-level cache.
 constexpr size_t kStrip = 64;
 
+// body(t) with the slices of a row as they are kept: float*, or uint16_t* that hold bf16.
+template <class Row, class F>
+inline void with_slices(Context& ctx, const Row& row, F&& body) {
+  if (row.dtype == 0) return body(reinterpret_cast<float*>(ctx.raw(row.t)));
+  if (row.dtype == 1) return body(reinterpret_cast<uint16_t*>(ctx.raw(row.t)));
+  ctx.fail("slices of dtype %u: dtypes are 0 and 1", row.dtype);
+}
+
+inline Vec load_slice(const float* p) {
+  return Vec::load(p);
+}
+inline Vec load_slice(const uint16_t* p) {
+  return widen(p);
+}
+
 // body(first, Count<k>) over 0 .. n - 1 in blocks of 4 and one of the 1 to 3 left.
 template <class F>
 inline void by_four(size_t n, F&& body) {
@@ -49,13 +64,13 @@ __attribute__((always_inline)) inline void ask(const void* address, size_t bytes
 
 // acc[o] += sum over k < n of c[o * across + k * along] * x[k * stride ..]; every step asks for
 // `share` elements of `ahead`, unless that is 0.
-template <size_t O, size_t V>
-inline void combine(Vec (&acc)[O][V], const float* c, size_t across, size_t along, const float* x, size_t stride,
-                    size_t n, const float* ahead, size_t share) {
+template <size_t O, size_t V, class T>
+inline void combine(Vec (&acc)[O][V], const float* c, size_t across, size_t along, const T* x, size_t stride, size_t n,
+                    const T* ahead, size_t share) {
   for (size_t k = 0; k < n; k++, c += along, x += stride) {
-    if (share > 0) ask(ahead + k * share, share * sizeof(float));
+    if (share > 0) ask(ahead + k * share, share * sizeof(T));
     Vec row[V];
-    for (size_t v = 0; v < V; v++) row[v] = Vec::load(x + v * Vec::N);
+    for (size_t v = 0; v < V; v++) row[v] = load_slice(x + v * Vec::N);
     for (size_t o = 0; o < O; o++) {
       const Vec factor = Vec::set(c[o * across]);
       for (size_t v = 0; v < V; v++) acc[o][v] = fma(factor, row[v], acc[o][v]);

@@ -70,6 +70,11 @@ inline Vec exp2_integer(Vec n) {
   const __m512i i = _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(i, 23))};
 }
+// N numbers in bf16, exactly.
+inline Vec widen(const uint16_t* p) {
+  const __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(bits, 16))};
+}
 // Transposes the N x N block whose rows are r[0..N).
 inline void transpose(Vec* r) {
   __m512d t[16];

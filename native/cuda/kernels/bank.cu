@@ -8,6 +8,7 @@
 // Blocks that read the same tile follow each other in the grid, so that the second finds it in the L2 cache.
 #include "cuda/kernels/adamw.cuh"
 #include "cuda/kernels/rows.cuh"
+#include "cuda/kernels/stochastic.cuh"
 
 namespace sweetspot::cuda {
 namespace {
@@ -22,6 +23,20 @@ __device__ float4 load4(const float* p) {
 __device__ void store4(float* p, float4 x) {
   *reinterpret_cast<float4*>(p) = x;
 }
+// Slices may be kept in bf16, as uint16_t.
+__device__ float4 load4(const uint16_t* p) {
+  const ushort4 x = *reinterpret_cast<const ushort4*>(p);
+  const auto wide = [](unsigned short half) { return __uint_as_float(static_cast<uint32_t>(half) << 16); };
+  return make_float4(wide(x.x), wide(x.y), wide(x.z), wide(x.w));
+}
+__device__ void store_slice(float* t, size_t at, float4 x, const StochasticRounding&) {
+  store4(t + at, x);
+}
+__device__ void store_slice(uint16_t* t, size_t at, float4 x, const StochasticRounding& rounding) {
+  const auto place = static_cast<uint32_t>(at);
+  *reinterpret_cast<ushort4*>(t + at) =
+      make_ushort4(rounding(x.x, place), rounding(x.y, place + 1), rounding(x.z, place + 2), rounding(x.w, place + 3));
+}
 __device__ void accumulate(float4& sum, float a, float4 x) {
   sum.x = fmaf(a, x.x, sum.x);
   sum.y = fmaf(a, x.y, sum.y);
@@ -31,9 +46,9 @@ __device__ void accumulate(float4& sum, float a, float4 x) {
 
 // sums[o] += sum over k < n of c[(first + o) * across + k * along] * x[k * stride ..], for o < N and first + o < limit.
 // All threads of a block take part; those with `active` false have no x.
-template <int N>
+template <int N, class T>
 __device__ void combine(float4 (&sums)[N], const float* c, size_t across, size_t along, uint32_t first, uint32_t limit,
-                        const float* x, size_t stride, uint32_t n, bool active) {
+                        const T* x, size_t stride, uint32_t n, bool active) {
   __shared__ __align__(16) float factors[kSteps][N];
   for (uint32_t begin = 0; begin < n; begin += kSteps) {
     const uint32_t count = min(kSteps, n - begin);
@@ -71,10 +86,21 @@ const int32_t* checked_count(Launch& l, const Row& row) {
   return l.i32(row.count);
 }
 
-template <int G>
+// body(t) with the slices of a row as they are kept: float*, or uint16_t* that hold bf16.
+__global__ void refuse_dtype_kernel(Fault fault, uint32_t dtype) {
+  if (fault.stopped()) return;
+  fault.raise(kSliceDtype, static_cast<int32_t>(dtype));
+}
+template <class Row, class F>
+void with_slices(Launch& l, const Row& row, F&& body) {
+  if (row.dtype > 1) launch(l, refuse_dtype_kernel, 1, 1, 0, l.fault(), row.dtype);
+  row.dtype == 1 ? body(reinterpret_cast<uint16_t*>(l.raw(row.t))) : body(reinterpret_cast<float*>(l.raw(row.t)));
+}
+
+template <int G, class T>
 __global__ void __launch_bounds__(kThreads)
-    mix_kernel(Fault fault, const float* t, const float* c, const int32_t* count, const float* s, float* w,
-               uint32_t room, uint32_t slices, size_t size) {
+    mix_kernel(Fault fault, const T* t, const float* c, const int32_t* count, const float* s, float* w, uint32_t room,
+               uint32_t slices, size_t size) {
   if (fault.failed()) return;
   const uint32_t groups = present(count, room), chunks = ceil_div(room, G), first = blockIdx.x % chunks * G;
   if (first >= groups) return;
@@ -111,15 +137,16 @@ struct SliceGradient {
   }
 };
 
-template <int R>
+template <int R, class T>
 __global__ void __launch_bounds__(kThreads)
     bank_adamw_kernel(Fault fault, const float* dw, const float* c, const int32_t* count, const float* hyper,
-                      const float* clip, float* t, float* m, float* v, uint32_t groups, uint32_t slices, size_t size,
-                      float lr_scale, float decay_scale) {
+                      const float* clip, T* t, float* m, float* v, uint32_t groups, uint32_t slices, size_t size,
+                      float lr_scale, float decay_scale, uint32_t seed) {
   if (fault.failed()) return;
   const SliceGradient<R> gradient(dw, c, present(count, groups), slices, size, blockIdx.x);
   if (!gradient.active) return;
   const AdamwStep step(hyper, clip, lr_scale, decay_scale);
+  const StochasticRounding rounding(seed, hyper[7]);
 #pragma unroll
   for (int o = 0; o < R; o++) {
     const uint32_t r = gradient.first + o;
@@ -127,7 +154,7 @@ __global__ void __launch_bounds__(kThreads)
     const size_t at = (gradient.tile * slices + r) * kTile + gradient.column;
     float4 ti = load4(t + at), mi = load4(m + at), vi = load4(v + at);
     step(gradient.sums[o], ti, mi, vi);
-    store4(t + at, ti);
+    store_slice(t, at, ti, rounding);
     store4(m + at, mi);
     store4(v + at, vi);
   }
@@ -169,8 +196,9 @@ void by_count(uint32_t n, F&& pick) {
 constexpr uint32_t kBlock = 4;  // groups and slices of a block of dot products
 
 // partial[range, g, r] = <dw[g], t_r> over a range of tiles. A warp owns 4 x 4 pairs; its lanes share the columns.
+template <class T>
 __global__ void __launch_bounds__(kThreads)
-    bank_dot_kernel(Fault fault, const float* dw, const float* t, const int32_t* count, float* partial, uint32_t room,
+    bank_dot_kernel(Fault fault, const float* dw, const T* t, const int32_t* count, float* partial, uint32_t room,
                     uint32_t slices, size_t size, size_t ranges, size_t per_range) {
   if (fault.failed()) return;
   const uint32_t groups = present(count, room);
@@ -231,8 +259,11 @@ void bank_mix(Launch& l, const BankMixRow& row) {
   const int32_t* count = checked_count(l, row);
   by_count<16>(row.groups, [&](auto own) {
     constexpr int G = decltype(own)::value;
-    launch(l, mix_kernel<G>, ceil_div(row.size / kTile, kTiles) * ceil_div(row.groups, G), kThreads, 0, l.fault(),
-           l.f32(row.t), l.f32(row.c), count, l.optional(row.s), l.f32(row.w), row.groups, row.slices, row.size);
+    with_slices(l, row, [&](auto* t) {
+      launch(l, mix_kernel<G, std::remove_pointer_t<decltype(t)>>,
+             ceil_div(row.size / kTile, kTiles) * ceil_div(row.groups, G), kThreads, 0, l.fault(), t, l.f32(row.c),
+             count, l.optional(row.s), l.f32(row.w), row.groups, row.slices, row.size);
+    });
   });
 }
 
@@ -249,8 +280,10 @@ void bank_mix_backward(Launch& l, const BankMixBackwardRow& row) {
   const size_t wanted = blocks < 1024 ? 16384 / blocks : 16;
   const size_t per_range = tiles == 0 ? 1 : ceil_div(tiles, wanted), ranges = ceil_div(tiles, per_range);
   auto* partial = static_cast<float*>(l.scratch(ranges * pairs * sizeof(float)));
-  launch(l, bank_dot_kernel, Team<32>::grid(ranges * blocks), kThreads, 0, l.fault(), l.f32(row.dw), l.f32(row.t),
-         count, partial, row.groups, row.slices, row.size, ranges, per_range);
+  with_slices(l, row, [&](auto* t) {
+    launch(l, bank_dot_kernel<std::remove_pointer_t<decltype(t)>>, Team<32>::grid(ranges * blocks), kThreads, 0,
+           l.fault(), l.f32(row.dw), t, count, partial, row.groups, row.slices, row.size, ranges, per_range);
+  });
   sum_axis(l, partial, 1, ranges, pairs, 1.0f, l.optional(row.add), l.f32(row.dc));
 }
 
@@ -271,9 +304,12 @@ void bank_adamw(Launch& l, const BankAdamwRow& row) {
   const int32_t* count = checked_count(l, row);
   by_count<8>(row.slices, [&](auto own) {
     constexpr int R = decltype(own)::value;
-    launch(l, bank_adamw_kernel<R>, ceil_div(row.size / kTile, kTiles) * ceil_div(row.slices, R), kThreads, 0,
-           l.fault(), l.f32(row.dw), l.f32(row.c), count, l.f32(row.hyper), l.f32(row.clip), l.f32(row.t), l.f32(row.m),
-           l.f32(row.v), row.groups, row.slices, row.size, row.lrScale, row.decayScale);
+    with_slices(l, row, [&](auto* t) {
+      launch(l, bank_adamw_kernel<R, std::remove_pointer_t<decltype(t)>>,
+             ceil_div(row.size / kTile, kTiles) * ceil_div(row.slices, R), kThreads, 0, l.fault(), l.f32(row.dw),
+             l.f32(row.c), count, l.f32(row.hyper), l.f32(row.clip), t, l.f32(row.m), l.f32(row.v), row.groups,
+             row.slices, row.size, row.lrScale, row.decayScale, row.seed);
+    });
   });
 }
 

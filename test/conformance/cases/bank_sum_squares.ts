@@ -9,7 +9,7 @@ export const cases = defineCases({
   length: ({ slices, size }) => slices * size,
   list: [
     ...bankDims.map((dims) => ({ dims })),
-    ...someGroups.map(({ dims, count }): CaseEntry<'bank_sum_squares'> => {
+    ...someGroups.map(({ dims: { dtype: _, ...dims }, count }): CaseEntry<'bank_sum_squares'> => {
       return { dims, with: ['count'], inputs: { count: () => [count] }, label: `count ${count}` };
     }),
     { dims: { groups: 3, slices: 4, size: 512 }, inputs: { dw: sprinkle([NaN]) }, label: 'nan' },

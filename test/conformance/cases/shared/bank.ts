@@ -24,6 +24,9 @@ export const bankDims = [
 ];
 export const largeBank = { groups: 8, slices: 16, size: 16_384 };
 
+/** With slices in f32 and in bf16. */
+export const inBoth = <T extends object>(dims: T) => [0, 1].map((dtype) => ({ ...dims, dtype }));
+
 /** Fewer groups than there is room for. */
 export const someGroups = product(
   [
@@ -38,4 +41,4 @@ export const someGroups = product(
     [40, 33],
   ] as const,
   [0, 3, 26],
-).map(([[groups, count], slices]) => ({ dims: { groups, slices, size: 512 }, count }));
+).map(([[groups, count], slices], i) => ({ dims: { groups, slices, size: 512, dtype: i % 2 }, count }));
