@@ -140,13 +140,15 @@ inline void dot_block(const float* left, const T* right, float* acc, size_t acro
 // acc[r] += sum over the columns k of a tile of columns[k] * t[r, k]: a lane is a group, so that no sum is spread over
 // lanes, and all sums stay in registers for the whole tile. Asks for the tile after this one on the way.
 template <size_t R>
-inline void dot_columns(const float* columns, const float* t, float* acc, const void* ahead, size_t share) {
+inline void dot_columns(const float* columns, const float* t, float* acc, const void* ahead, size_t share,
+                        RowsAhead& rows) {
   Vec dot[R];
   for (size_t r = 0; r < R; r++) dot[r] = Vec::zero();
   const char* next = static_cast<const char*>(ahead);
   for (size_t j = 0; j < kTile; j += 16) {
     for (size_t i = 0; i < share; i += 64) __builtin_prefetch(next + i, 0, 2);
     next += share;
+    rows.share();
     for (size_t k = j; k < j + 16; k++) {
       const Vec d = Vec::load(columns + k * Vec::N);
       for (size_t r = 0; r < R; r++) dot[r] = fma(Vec::set(t[r * kTile + k]), d, dot[r]);
@@ -187,8 +189,10 @@ void dot_range(const float* dw, const T* t, size_t groups, size_t slices, size_t
       float* sums = ds == nullptr ? nullptr : ds + tile * kTile;
       if (!by_columns) {
         pack_tile(dw, groups, size, tile, packed);
+        RowsAhead rows(dw, groups, size, tile + 1, ceil_div(slices, 4));
         if (sums != nullptr) sum_packed(packed, groups, base, sums);
         by_four(slices, [&](size_t r, auto cols) {
+          rows.share();
           by_four(groups, [&](size_t g, auto rows) {
             dot_block<rows.value, cols.value>(packed + g * kTile, own + r * kTile, acc + (g * slices + r) * Vec::N,
                                               slices);
@@ -197,15 +201,16 @@ void dot_range(const float* dw, const T* t, size_t groups, size_t slices, size_t
         continue;
       }
       const float* each = widened(own, slices, wide);
+      const size_t blocks = max_size(ceil_div(slices, kDotColumns), 1), block = ceil_div(slices, blocks);
+      RowsAhead rows(dw, groups, size, tile + 1, chunks * blocks * (kTile / 16));
       for (size_t chunk = 0; chunk < chunks; chunk++) {
         const size_t first = chunk * Vec::N, count = min_size(Vec::N, groups - first);
         pack_columns(dw + first * size, count, size, tile, packed, chunk == 0 ? base : sums, sums);
-        const size_t blocks = max_size(ceil_div(slices, kDotColumns), 1), block = ceil_div(slices, blocks);
         for (size_t r = 0; r < slices; r += block) {
           by_count<kDotColumns>(min_size(block, slices - r), [&](auto n) {
             const size_t share = chunk == 0 ? n.value * 16 * sizeof(T) : 0;
             dot_columns<n.value>(packed, each + r * kTile, acc + (chunk * slices + r) * Vec::N,
-                                 own + (slices + r) * kTile, share);
+                                 own + (slices + r) * kTile, share, rows);
           });
         }
       }
@@ -269,7 +274,9 @@ double squares_of_slices(const float* dw, const float* c, size_t groups, size_t 
   for (size_t tile = begin; tile < end; tile++) {
     Vec squares = Vec::zero();
     pack_tile(dw, groups, size, tile, packed);
+    RowsAhead next(dw, groups, size, tile + 1, ceil_div(slices, 4));
     by_four(slices, [&](size_t r, auto rows) {
+      next.share();
       constexpr size_t O = rows.value, V = kWide<O>;
       for (size_t j = 0; j < kTile; j += V * Vec::N) {
         Vec gradient[O][V];
@@ -298,8 +305,11 @@ double squares_of_pairs(const float* dw, const float* c2, size_t groups, size_t 
     std::memset(acc, 0, groups * groups * sizeof(Vec));
     for (size_t tile = begin; tile < min_size(begin + kFloatTiles, end); tile++) {
       pack_tile(dw, groups, size, tile, packed);
+      const size_t across = ceil_div(groups, 4);
+      RowsAhead next(dw, groups, size, tile + 1, across * (across + 1) / 2);
       by_four(groups, [&](size_t g, auto rows) {
         by_four(min_size(g + 4, groups), [&](size_t h, auto cols) {
+          next.share();
           dot_block<rows.value, cols.value>(packed + g * kTile, packed + h * kTile, acc + (g * groups + h) * Vec::N,
                                             groups);
         });
@@ -380,19 +390,21 @@ void update(Context& ctx, const BankAdamwRow& row, size_t groups, T* t, const St
   auto* packed = static_cast<float*>(ctx.scratch(max_size(ctx.threads * packed_size, 1) * sizeof(float)));
   if (packed == nullptr) return;
   const size_t per_task = tiles_per_task(tiles, (3 * slices + groups) * kTileBytes);
+  constexpr size_t V = Vec::N == 16 ? 8 : 4;
   parallel(ctx, ceil_div(tiles, per_task), [&](uint32_t task, uint32_t thread) {
     float* own = packed + thread * packed_size;
     const size_t end = min_size((task + size_t{1}) * per_task, tiles);
     for (size_t tile = task * per_task; tile < end; tile++) {
       pack_tile(dw, groups, size, tile, own);
+      RowsAhead next(dw, groups, size, tile + 1, slices * (kTile / (V * Vec::N)));
       // One slice after the other: t, m and v are three walks from front to back, which the processor foresees. In
       // blocks of four slices, with requests ahead in the order of addresses, this took longer.
       for (size_t r = 0; r < slices; r++) {
-        constexpr size_t V = kWide<1>;
         for (size_t j = 0; j < kTile; j += V * Vec::N) {
           Vec gradient[1][V];
           for (size_t k = 0; k < V; k++) gradient[0][k] = Vec::zero();
           combine(gradient, c + r, 1, slices, own + j, kTile, groups, own, 0);
+          next.share();
           for (size_t k = 0; k < V; k++) {
             const size_t i = (tile * slices + r) * kTile + j + k * Vec::N;
             Vec ti = load_slice(t + i), mi = Vec::load(m + i), vi = Vec::load(v + i);

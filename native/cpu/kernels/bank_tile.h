@@ -85,15 +85,31 @@ inline size_t tiles_per_task(size_t tiles, size_t bytes) {
 }
 
 // Copies one tile of every dw to `packed` (groups x kTile): rows of dw are far apart, often by a power of two, and
-// would push each other out of the cache. Asks for the next tile of each row on the way.
+// would push each other out of the cache.
 inline void pack_tile(const float* dw, size_t groups, size_t size, size_t tile, float* packed) {
-  for (size_t g = 0; g < groups; g++) {
-    const float* from = dw + g * size + tile * kTile;
-    if (groups > 1)
-      for (size_t i = 0; i < kTile; i += 64) ask(from + kTile + i, 256);
-    std::memcpy(packed + g * kTile, from, kTileBytes);
-  }
+  for (size_t g = 0; g < groups; g++) std::memcpy(packed + g * kTile, dw + g * size + tile * kTile, kTileBytes);
 }
+
+// Asks for one tile of every dw in `shares` shares, spread over the work on the tile before: the processor foresees no
+// walk in so many rows, and all lines asked for at once would wait for each other. One row it does foresee.
+class RowsAhead {
+ public:
+  RowsAhead(const float* dw, size_t groups, size_t size, size_t tile, size_t shares)
+      : from_(dw + tile * kTile),
+        size_(size),
+        lines_(groups > 1 ? groups * kLines : 0),
+        share_((lines_ + shares - 1) / max_size(shares, 1)) {}
+
+  __attribute__((always_inline)) void share() {
+    for (const size_t end = min_size(at_ + share_, lines_); at_ < end; at_++)
+      __builtin_prefetch(from_ + at_ / kLines * size_ + at_ % kLines * 16);
+  }
+
+ private:
+  static constexpr size_t kLines = kTileBytes / 64;
+  const float* from_;
+  size_t size_, lines_, share_, at_ = 0;
+};
 
 // The same with columns and rows exchanged and room for Vec::N groups: packed[column][group], absent groups 0. Unless
 // `sum` is nullptr, also sum[column] = base[column] + the sum over the groups, with base nullptr for zeros.
@@ -103,7 +119,6 @@ inline void pack_columns(const float* dw, size_t groups, size_t size, size_t til
     Vec block[Vec::N];
     for (size_t g = 0; g < Vec::N; g++) {
       const float* from = dw + g * size + tile * kTile + j;
-      if (g < groups) __builtin_prefetch(from + kTile);
       block[g] = g < groups ? Vec::load(from) : Vec::zero();
     }
     if (sum != nullptr) {
