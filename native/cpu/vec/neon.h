@@ -73,7 +73,7 @@ inline Vec exp2_integer(Vec n) {
   return {vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n.v), vdupq_n_s32(127)), 23))};
 }
 inline Vec widen(const uint16_t* p) {
-  return {vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16))};
+  return {vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(vld1_u16(p)), 16))};
 }
 inline void transpose(Vec* r) {
   const float32x4x2_t a = vtrnq_f32(r[0].v, r[1].v), b = vtrnq_f32(r[2].v, r[3].v);
