@@ -37,8 +37,8 @@ function grouped(label: string, offsets: Numbers, says: RegExp): Mistake[] {
   ];
 }
 
-/** Counts of groups that are no such thing, and one that leaves out rows. */
-function counted(): Mistake[] {
+/** Counts of groups that are no such thing, one that leaves out rows, and slices of no known kind. */
+function banks(): Mistake[] {
   const common = { flops: () => 0, length: () => 1, scalars: { lrScale: 1, decayScale: 1 } };
   const sizes = { groups: 3, slices: 2, size: 256 };
   const bank = { ...sizes, dtype: 0 };
@@ -49,11 +49,18 @@ function counted(): Mistake[] {
     ...defineCases({ op: 'bank_sum_squares', ...common, list: [{ dims: sizes, ...entry(count) }] }),
     ...defineCases({ op: 'bank_adamw', ...common, list: [{ dims: { ...bank, seed: 0 }, ...entry(count) }] }),
   ]);
+  const wide = { ...sizes, dtype: 2 };
+  const odd = [
+    ...defineCases({ op: 'bank_mix', ...common, list: [{ dims: wide }] }),
+    ...defineCases({ op: 'bank_mix_backward', ...common, list: [{ dims: wide }] }),
+    ...defineCases({ op: 'bank_adamw', ...common, list: [{ dims: { ...wide, seed: 0 } }] }),
+  ];
   const dims = { groups: 3, rows: 9, m: 5, n: 4, precision: 0 };
   const inputs = { offsets: given([0, 3, 6, 9]), count: given([2]) };
   const list = [{ dims, with: ['count'] as const, inputs, label: 'rows left out' }];
   return [
     ...wrong.map((item) => ({ item, says: /count of (-1|4) .* 3 groups/ })),
+    ...odd.map((item) => ({ item, says: /slices of dtype 2/ })),
     { item: defineCases({ op: 'grouped_gemm_dw', ...common, list })[0]!, says: /count of 2 .* rows/ },
   ];
 }
@@ -161,7 +168,7 @@ const MISTAKES: readonly Mistake[] = [
   ...grouped('late start', [1, 3, 6, 9], /offset/),
   ...grouped('early end', [0, 3, 6, 8], /offset/),
   ...grouped('negative', [0, -3, 6, 9], /offset/),
-  ...counted(),
+  ...banks(),
   decode(8, 1),
   decode(6, 3),
   decode(-1, 1),

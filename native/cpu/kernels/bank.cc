@@ -87,7 +87,11 @@ struct Mix {
 
   void operator()(Context& ctx) const {
     const bool aligned = reinterpret_cast<uintptr_t>(w) % sizeof(Vec) == 0;
-    aligned&& groups* size * sizeof(float) >= kStreamBytes ? run<true>(ctx) : run<false>(ctx);
+    if (aligned && groups * size * sizeof(float) >= kStreamBytes) {
+      run<true>(ctx);
+    } else {
+      run<false>(ctx);
+    }
   }
 };
 
@@ -189,10 +193,10 @@ void dot_range(const float* dw, const T* t, size_t groups, size_t slices, size_t
       float* sums = ds == nullptr ? nullptr : ds + tile * kTile;
       if (!by_columns) {
         pack_tile(dw, groups, size, tile, packed);
-        RowsAhead rows(dw, groups, size, tile + 1, ceil_div(slices, 4));
+        RowsAhead next(dw, groups, size, tile + 1, ceil_div(slices, 4));
         if (sums != nullptr) sum_packed(packed, groups, base, sums);
         by_four(slices, [&](size_t r, auto cols) {
-          rows.share();
+          next.share();
           by_four(groups, [&](size_t g, auto rows) {
             dot_block<rows.value, cols.value>(packed + g * kTile, own + r * kTile, acc + (g * slices + r) * Vec::N,
                                               slices);
@@ -202,7 +206,7 @@ void dot_range(const float* dw, const T* t, size_t groups, size_t slices, size_t
       }
       const float* each = widened(own, slices, wide);
       const size_t blocks = max_size(ceil_div(slices, kDotColumns), 1), block = ceil_div(slices, blocks);
-      RowsAhead rows(dw, groups, size, tile + 1, chunks * blocks * (kTile / 16));
+      RowsAhead next(dw, groups, size, tile + 1, chunks * blocks * (kTile / 16));
       for (size_t chunk = 0; chunk < chunks; chunk++) {
         const size_t first = chunk * Vec::N, count = min_size(Vec::N, groups - first);
         pack_columns(dw + first * size, count, size, tile, packed, chunk == 0 ? base : sums, sums);
@@ -210,7 +214,7 @@ void dot_range(const float* dw, const T* t, size_t groups, size_t slices, size_t
           by_count<kDotColumns>(min_size(block, slices - r), [&](auto n) {
             const size_t share = chunk == 0 ? n.value * 16 * sizeof(T) : 0;
             dot_columns<n.value>(packed, each + r * kTile, acc + (chunk * slices + r) * Vec::N,
-                                 own + (slices + r) * kTile, share, rows);
+                                 own + (slices + r) * kTile, share, next);
           });
         }
       }
@@ -390,6 +394,7 @@ void update(Context& ctx, const BankAdamwRow& row, size_t groups, T* t, const St
   auto* packed = static_cast<float*>(ctx.scratch(max_size(ctx.threads * packed_size, 1) * sizeof(float)));
   if (packed == nullptr) return;
   const size_t per_task = tiles_per_task(tiles, (3 * slices + groups) * kTileBytes);
+  // Sums enough to hide how long one takes, and the square root and division after them.
   constexpr size_t V = Vec::N == 16 ? 8 : 4;
   parallel(ctx, ceil_div(tiles, per_task), [&](uint32_t task, uint32_t thread) {
     float* own = packed + thread * packed_size;

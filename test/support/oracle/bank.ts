@@ -4,7 +4,8 @@ import { DataError, type OracleTable } from './op.js';
 import { adamwStep } from './optimizer.js';
 
 export const bank: Pick<OracleTable, 'bank_mix' | 'bank_mix_backward' | 'bank_sum_squares' | 'bank_adamw'> = {
-  bank_mix: ({ t, c, count, s, w }, { groups, slices, size }) => {
+  bank_mix: ({ t, c, count, s, w }, { groups, slices, size, dtype }) => {
+    checkDtype(dtype);
     for (let g = 0; g < present(count, groups); g++) {
       for (let i = 0; i < size; i++) {
         let sum = s ? s[i]! : 0;
@@ -14,7 +15,8 @@ export const bank: Pick<OracleTable, 'bank_mix' | 'bank_mix_backward' | 'bank_su
     }
   },
 
-  bank_mix_backward: ({ dw, t, count, add, adds, dc, ds }, { groups, slices, size }) => {
+  bank_mix_backward: ({ dw, t, count, add, adds, dc, ds }, { groups, slices, size, dtype }) => {
+    checkDtype(dtype);
     const some = present(count, groups);
     for (let g = 0; g < groups; g++) {
       for (let r = 0; r < slices; r++) {
@@ -39,7 +41,8 @@ export const bank: Pick<OracleTable, 'bank_mix' | 'bank_mix_backward' | 'bank_su
     y[0] = sum;
   },
 
-  bank_adamw: ({ dw, c, count, hyper, clip, t, m, v }, { groups, slices, size }, scalars) => {
+  bank_adamw: ({ dw, c, count, hyper, clip, t, m, v }, { groups, slices, size, dtype }, scalars) => {
+    checkDtype(dtype);
     const some = present(count, groups);
     for (let r = 0; r < slices; r++) {
       for (let i = 0; i < size; i++) {
@@ -49,6 +52,10 @@ export const bank: Pick<OracleTable, 'bank_mix' | 'bank_mix_backward' | 'bank_su
     }
   },
 };
+
+function checkDtype(dtype: number): void {
+  if (dtype > 1) throw new DataError(`slices of dtype ${dtype}: dtypes are 0 and 1`);
+}
 
 /** How many groups take part. */
 export function present(count: Float64Array | undefined, groups: number): number {
