@@ -1,6 +1,7 @@
 // The kernels that are particular to this library, beside PyTorch and scikit-learn: weights of a bank and their gradients,
 // nearest centroids, softmax top-k routing.
 import { OPS } from '../ts/backend/ops.gen.js';
+import type { SliceType } from '../ts/nn/parameters.js';
 import { type BenchCase, type Context, compete, type Entrant, ours, rate, type Work } from './context.js';
 import type { Result } from './result.js';
 import { type RowSpec, TimedRows } from './rows.js';
@@ -25,21 +26,24 @@ const milliseconds = (bytes: number, flops = 0): Pick<Work, 'value' | 'unit' | '
 });
 
 const SIZE = 1024 * 4096;
-const hyper = Float32Array.of(1e-6, 0.9, 0.95, 1e-8, 0.1, 0.1, 0.05, 0);
+const hyper = Float32Array.of(1e-6, 0.9, 0.95, 1e-8, 0.1, 0.1, 0.05, 1);
 
-function bankKernels(slices: number, groups: number): Kernel[] {
-  const dims = { slices, groups, size: SIZE };
-  const shape = `h${slices} G${groups} 1024x4096`;
+/** PyTorch's slices are float32 in any case. */
+function bankKernels(slices: number, groups: number, sliceType: SliceType = 'f32'): Kernel[] {
+  const half = sliceType === 'bf16';
+  const dims = { slices, groups, size: SIZE, dtype: half ? 1 : 0 };
+  const shape = `h${slices}${half ? ' bf16' : ''} G${groups} 1024x4096`;
   const mix: RowSpec = { op: 'bank_mix', dims, present: ['s'] };
-  const back: RowSpec = { op: 'bank_mix_backward', dims };
+  const back: RowSpec = { op: 'bank_mix_backward', dims, present: ['ds'] };
   const update = (): RowSpec => ({
     op: 'bank_adamw',
     dims,
     scalars: { lrScale: 1, decayScale: 1 },
     inputs: { hyper, clip: Float32Array.of(1), v: new Float32Array(slices * SIZE).fill(1e-4) },
   });
-  const task = { task: 'bank', ...dims };
-  const read = 4 * SIZE * slices;
+  const task = { task: 'bank', slices, groups, size: SIZE };
+  const read = (half ? 2 : 4) * SIZE * slices;
+  const moments = 2 * 4 * SIZE * slices;
   const weights = 4 * SIZE * groups;
   return [
     {
@@ -61,17 +65,17 @@ function bankKernels(slices: number, groups: number): Kernel[] {
       rows: () => [mix, back],
       task,
       peer: 'torch',
-      work: milliseconds(2 * read + 4 * SIZE + 2 * weights),
+      work: milliseconds(2 * read + 8 * SIZE + 2 * weights),
     },
     {
       name: `bank weights, gradients, AdamW ${shape}`,
       op: 'bank_adamw',
       shape,
-      quick: groups === 1,
+      quick: groups === 1 && !half,
       rows: () => [mix, back, update()],
       task: { ...task, update: 1 },
       peer: 'torch',
-      work: milliseconds(8 * read + 4 * SIZE + 3 * weights),
+      work: milliseconds(4 * read + 2 * moments + 8 * SIZE + 3 * weights),
     },
   ];
 }
@@ -81,6 +85,7 @@ const [tokens, experts, k] = [8192, 64, 2];
 
 const KERNELS: readonly Kernel[] = [
   ...bankKernels(23, 1),
+  ...bankKernels(23, 1, 'bf16'),
   ...bankKernels(16, 16),
   {
     name: `k-means assignment ${points}x${cols} to ${clusters}`,

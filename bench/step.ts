@@ -142,9 +142,9 @@ async function runDense(context: Context, name: string, size: StepSize, dtype: P
 }
 
 async function runBank(context: Context, name: string, size: BankSize, dtype: Precision): Promise<Result[]> {
-  const { slices, experts, groups } = size;
+  const { slices, experts, groups, sliceType } = size;
   const plain: StepArguments = { ...size.sizes, ...dense, dtype, threads: context.backend.capabilities.threads };
-  const bank: StepArguments = { ...plain, slices, experts, groups };
+  const bank: StepArguments = { ...plain, slices, experts, groups, ...(sliceType === undefined ? {} : { sliceType }) };
   const models = [
     await openOurs(context, bank, 'bank'),
     await openOurs(context, plain, 'plain'),

@@ -18,7 +18,7 @@ export interface StepModel {
 }
 
 export function stepModel(backend: Backend, given: Omit<StepArguments, 'threads' | 'isa' | 'compile'>): StepModel {
-  const { vocab, width, inner, layers, heads, time, batch, slices, experts, groups, dtype } = given;
+  const { vocab, width, inner, layers, heads, time, batch, slices, experts, groups, sliceType, dtype } = given;
   const config = transformerConfig({
     vocabSize: vocab,
     hiddenSize: width,
@@ -27,7 +27,8 @@ export function stepModel(backend: Backend, given: Omit<StepArguments, 'threads'
     heads,
     contextLength: time,
   });
-  const bank = slices > 0 ? bankConfig(config, { slices, experts }) : undefined;
+  const bank =
+    slices > 0 ? bankConfig(config, { slices, experts, ...(sliceType === undefined ? {} : { sliceType }) }) : undefined;
   const specs = bank === undefined ? transformerParameters(config) : bankParameters(config, bank);
   const parameters = new ParameterSet(backend, specs, { trainable: true });
   parameters.initialize(1);

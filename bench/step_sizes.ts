@@ -1,4 +1,5 @@
 // Sizes of the training steps that are timed.
+import type { SliceType } from '../ts/nn/parameters.js';
 import type { Precision } from '../ts/train/precision.js';
 
 /** What both step_child.ts and peers/torch_step.py take. */
@@ -15,6 +16,8 @@ export interface StepArguments {
   readonly experts: number;
   /** Clusters in the batch. */
   readonly groups: number;
+  /** Of the bank. Default f32. */
+  readonly sliceType?: SliceType;
   readonly dtype: Precision;
   readonly threads: number;
   readonly isa?: string;
@@ -23,7 +26,7 @@ export interface StepArguments {
 
 export interface StepSize {
   readonly name: string;
-  readonly sizes: Omit<StepArguments, 'slices' | 'experts' | 'groups' | 'dtype' | 'threads'>;
+  readonly sizes: Omit<StepArguments, 'slices' | 'experts' | 'groups' | 'sliceType' | 'dtype' | 'threads'>;
   readonly quick: boolean;
   /** torch.compile takes most of a minute the first time, and wins where the work is small. */
   readonly compiled: boolean;
@@ -52,10 +55,11 @@ export interface BankSize {
   readonly slices: number;
   readonly experts: number;
   readonly groups: number;
+  readonly sliceType?: SliceType;
   readonly quick: boolean;
 }
 
-/** Against the plain model of the same sizes and batch. */
+/** Against the plain model of the same sizes and batch; bf16 after h is how slices are kept. */
 export const BANK_SIZES: readonly BankSize[] = [
   {
     name: 'd256 L4 T256 B16 V8192 h23, one cluster',
@@ -64,6 +68,15 @@ export const BANK_SIZES: readonly BankSize[] = [
     experts: 16,
     groups: 1,
     quick: true,
+  },
+  {
+    name: 'd256 L4 T256 B16 V8192 h23 bf16, one cluster',
+    sizes: size(256, 4, 4, 8192, 256, 16),
+    slices: 23,
+    experts: 16,
+    groups: 1,
+    sliceType: 'bf16',
+    quick: false,
   },
   {
     name: 'd256 L4 T256 B64 V8192 h16, 16 clusters',
@@ -79,6 +92,15 @@ export const BANK_SIZES: readonly BankSize[] = [
     slices: 23,
     experts: 16,
     groups: 1,
+    quick: false,
+  },
+  {
+    name: 'd512 L6 T512 B8 V16384 h23 bf16, one cluster',
+    sizes: size(512, 6, 8, 16384, 512, 8),
+    slices: 23,
+    experts: 16,
+    groups: 1,
+    sliceType: 'bf16',
     quick: false,
   },
 ];

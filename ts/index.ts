@@ -43,6 +43,7 @@ export { METHODS, type Method, type RunResult } from './methods/run.js';
 export { type SpecializeOptions, type SpecializeResult, specialize } from './methods/specialize.js';
 export type { BankConfig, TransformerConfig } from './models/config.js';
 export { DenseModel } from './models/dense.js';
+export type { SliceType } from './nn/parameters.js';
 export type { AdamWSettings } from './optim/adamw.js';
 export { type GenerateOptions, generate, generateText } from './serve/generate.js';
 export type { Precision } from './train/precision.js';

@@ -197,16 +197,17 @@ async function memory(): Promise<void> {
   backend.write(hyper.buffer, 0, new Uint8Array(good.buffer));
   backend.write(clip.buffer, 0, new Uint8Array(Float32Array.of(1).buffer));
   backend.write(v.buffer, 0, new Uint8Array(slices * size * 4));
-  const dims = { groups, slices, size };
+  const sizes = { groups, slices, size };
+  const dims = { ...sizes, dtype: 0 };
   const dc = bench.floats(groups * slices);
   const mixed = await bench.seconds(8, () => row('bank_mix', { t, c, w }, dims, {}));
   share('bank_mix', 4 * size * (slices + groups), mixed, dims);
   const back = await bench.seconds(8, () => row('bank_mix_backward', { dw: w, t, dc }, dims, {}));
   share('bank_mix_backward', 4 * size * (slices + groups), back, dims);
-  const squares = await bench.seconds(8, () => row('bank_sum_squares', { dw: w, c, y: dc }, dims, {}));
+  const squares = await bench.seconds(8, () => row('bank_sum_squares', { dw: w, c, y: dc }, sizes, {}));
   share('bank_sum_squares', 4 * size * groups, squares, dims);
   const adam = await bench.seconds(4, () =>
-    row('bank_adamw', { dw: w, c, hyper, clip, t, m, v }, dims, { lrScale: 1, decayScale: 1 }),
+    row('bank_adamw', { dw: w, c, hyper, clip, t, m, v }, { ...dims, seed: 0 }, { lrScale: 1, decayScale: 1 }),
   );
   share('bank_adamw', 4 * size * (6 * slices + groups), adam, dims);
   const dense = await bench.seconds(4, () =>

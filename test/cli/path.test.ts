@@ -49,7 +49,9 @@ for (const method of ['slm', 'importance', 'mixture', 'projected']) {
           ? ['--clusters', '2', '--domain', 'law.jsonl']
           : ['--clusters', '2'];
     const bank =
-      method === 'projected' ? ['--slices', '3', '--expert-vector', '2', '--projected-layers', '1', '--no-shared'] : [];
+      method === 'projected'
+        ? ['--slices', '3', '--expert-vector', '2', '--projected-layers', '1', '--no-shared', '--slice-type', 'bf16']
+        : [];
     const pretrained = await json(
       [
         'pretrain',
@@ -76,7 +78,8 @@ for (const method of ['slm', 'importance', 'mixture', 'projected']) {
     t.is(config.model.contextLength, 32);
     t.is(config.batch, 8);
     if (method === 'projected') {
-      t.deepEqual(config.bank, { slices: 3, expertVector: 2, projectedLayers: [1], shared: false, experts: 2 });
+      const sizes = { slices: 3, expertVector: 2, projectedLayers: [1], shared: false, experts: 2 };
+      t.deepEqual(config.bank, { ...sizes, sliceType: 'bf16' });
     }
 
     const made = await json<{

@@ -25,7 +25,12 @@ for (const [groups, slices] of [
     const [bank, coefficients] = [place(slicesOf), place(c)];
     const mix = async (length: number) => {
       const w = place(groups * length);
-      const words = encodeRow('bank_mix', { t: bank, c: coefficients, w }, { groups, slices, size: length }, {});
+      const words = encodeRow(
+        'bank_mix',
+        { t: bank, c: coefficients, w },
+        { groups, slices, size: length, dtype: 0 },
+        {},
+      );
       backend.run(backend.compile({ words }));
       const bytes = await backend.read(w.buffer, 0, 4 * groups * length);
       return new Float32Array(bytes.buffer, bytes.byteOffset, groups * length);

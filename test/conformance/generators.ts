@@ -1,6 +1,7 @@
 // Values for operands. A generator gets the case's own random sequence, so every run and every machine sees the same bytes.
 
 import { OPS } from '../../ts/backend/ops.gen.js';
+import { type Kind, rawKind, widthOf } from '../support/oracle/memory.js';
 import type { Case, Draw, Generator } from './case.js';
 
 /** Uniform in [low, high). Ranges around zero cancel in sums; prefer a shifted one where an op returns few large sums. */
@@ -45,7 +46,7 @@ export const offsetsTo =
   };
 
 /**
- * Inputs and inouts of a case, float32 or int32 as the table says (raw operands as float32 or, for from = 3, int32).
+ * Inputs and inouts of a case, float32 or int32 as the table says (raw operands as float32, or int32 where they are that).
  * The sequence depends on the op and the name of the case alone.
  */
 export function drawInputs(item: Case): Record<string, Float32Array | Int32Array> {
@@ -56,13 +57,13 @@ export function drawInputs(item: Case): Record<string, Float32Array | Int32Array
   spec.operands.forEach((operand, i) => {
     if (operand.role === 'out' || (operand.optional && !item.present.includes(operand.name))) return;
     const raw = operand.dtype === 'raw';
-    const count = raw ? item.dims['n']! : Math.max(0, extents[i]!);
+    const kind = raw ? rawKind(operand.name, item.dims) : operand.dtype;
+    const count = Math.max(0, extents[i]!) / (raw ? widthOf(kind as Kind) : 1);
     const draw: Draw = { random, count, dims: item.dims, scalars: item.scalars, drawn };
     const values = (item.inputs[operand.name] ?? uniform(-1, 1))(draw);
     if (values.length !== count)
       throw new Error(`${item.op} ${item.name}: ${values.length} values for ${operand.name}`);
-    const integer = operand.dtype === 'i32' || (raw && item.dims['from'] === 3);
-    drawn[operand.name] = integer ? Int32Array.from(values) : Float32Array.from(values);
+    drawn[operand.name] = kind === 'i32' ? Int32Array.from(values) : Float32Array.from(values);
   });
   return drawn;
 }

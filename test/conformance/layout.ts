@@ -2,7 +2,7 @@
 // begin as NaN, so a read past an operand, a missed write and a write past an operand all show.
 import { OPS, type Role } from '../../ts/backend/ops.gen.js';
 import { ALIGNMENT, encodeRow } from '../../ts/backend/rows.js';
-import { encodeHalf, KINDS, type Kind, widthOf } from '../support/oracle/memory.js';
+import { encodeHalf, type Kind, rawKind, widthOf } from '../support/oracle/memory.js';
 import type { Case, Values } from './case.js';
 
 /** A quiet NaN with a pattern of its own; as an int32 it is past every table. */
@@ -36,9 +36,9 @@ export function layOut(item: Case, inputs: Values, sharing: Readonly<Record<stri
   let end = item.base + GUARD_BYTES;
   spec.operands.forEach((operand, i) => {
     if (operand.optional && !item.present.includes(operand.name)) return;
-    const kind: Kind =
-      operand.dtype === 'raw' ? KINDS[item.dims[operand.name === 'x' ? 'from' : 'to']!]! : operand.dtype;
-    const count = operand.dtype === 'raw' ? item.dims['n']! : Math.max(0, extents[i]!);
+    const raw = operand.dtype === 'raw';
+    const kind: Kind = raw ? rawKind(operand.name, item.dims) : (operand.dtype as Kind);
+    const count = Math.max(0, extents[i]!) / (raw ? widthOf(kind) : 1);
     const bytes = count * widthOf(kind);
     const host = spans.find((span) => span.name === sharing[operand.name]);
     spans.push({ name: operand.name, role: operand.role, kind, offset: host?.offset ?? end, count, bytes });

@@ -6,6 +6,7 @@ import { bankConfig } from '../../ts/models/config.js';
 import { denseParameterCount, forwardFlops } from '../../ts/models/cost.js';
 import { transformerParameters } from '../../ts/models/transformer.js';
 import { fromTiles, ParameterSet, toTiles } from '../../ts/nn/parameters.js';
+import { bf16ToF32, f32ToBf16 } from '../../ts/tensor/float16.js';
 import { Prng } from '../../ts/tensor/prng.js';
 import { fillGroups } from '../../ts/train/step.js';
 import { smallConfig } from '../support/models.js';
@@ -13,10 +14,15 @@ import { TestStep } from '../support/train_step.js';
 
 const config = smallConfig(64);
 
-for (const shared of [true, false]) {
-  test(`every window is computed with the weights of its own cluster, shared slice ${shared}`, async (t) => {
+for (const [shared, sliceType] of [
+  [true, 'f32'],
+  [false, 'f32'],
+  [true, 'bf16'],
+] as const) {
+  test(`every window is computed with the weights of its own cluster, shared slice ${shared}, slices ${sliceType}`, async (t) => {
     const backend = openBackend();
-    const bank = bankConfig(config, { experts: 4, slices: 3, expertVector: 2, projectedLayers: [1], shared });
+    const given = { experts: 4, slices: 3, expertVector: 2, projectedLayers: [1] };
+    const bank = bankConfig(config, { ...given, shared, sliceType });
     const [B, T] = [4, config.contextLength];
     const random = new Prng(1);
     const tokens = Int32Array.from({ length: B * T }, () => random.int(64));
@@ -82,6 +88,24 @@ test('routing is alive: coefficients differ between experts, and a spread of zer
     t.true(coefficientSpread(bank, same) < 1e-6);
     await backend.close();
   });
+});
+
+test('slices in bf16 come back as they went in, to the nearest; their moments stay float32', async (t) => {
+  const backend = openBackend();
+  const bank = bankConfig(config, { experts: 4, slices: 3, sliceType: 'bf16' });
+  const parameters = new ParameterSet(backend, bankParameters(config, bank), { trainable: true });
+  const random = new Prng(5);
+  for (const { name, shape, kind } of parameters.specs) {
+    const values = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => random.normal());
+    for (const moment of ['value', 'm', 'v'] as const) parameters.write(name, values, moment);
+    const nearest = bf16ToF32(f32ToBf16(values));
+    t.deepEqual(await parameters.read(name), kind === 'slices' ? nearest : values);
+    parameters.write(name, nearest);
+    t.deepEqual(await parameters.read(name), nearest);
+    t.deepEqual(await parameters.read(name, 'v'), values);
+  }
+  parameters.dispose();
+  await backend.close();
 });
 
 test('tiles and rows are inverse', (t) => {

@@ -21,6 +21,7 @@ const plain = { ...ADAMW, weightDecay: 0 };
 const cases = [
   ...Object.entries(LAYOUTS).map(([name, given]) => ({ name, given, bank: undefined })),
   { name: 'bank', given: {}, bank },
+  { name: 'bank in bf16', given: {}, bank: { ...bank, sliceType: 'bf16' as const } },
 ];
 
 for (const { name, given, bank: used } of cases) {

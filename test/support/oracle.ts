@@ -4,7 +4,7 @@
 import type { Backend, BufferId, Capabilities, ProgramId, RowList } from '../../ts/backend/backend.js';
 import { SweetspotError } from '../../ts/backend/errors.js';
 import { type DecodedRow, decodeRows, printRow } from '../../ts/backend/rows.js';
-import { KINDS, type Kind, OracleBuffer, widthOf } from './oracle/memory.js';
+import { type Kind, OracleBuffer, rawKind, widthOf } from './oracle/memory.js';
 import { type Arrays, DataError, type OracleOp } from './oracle/op.js';
 import { ORACLE_OPS } from './oracle/ops.js';
 
@@ -123,10 +123,9 @@ export class OracleBackend implements Backend {
     const { spec } = row;
     const extents = spec.extents(row.dims);
     const dims = named(spec.dims, row.dims);
-    const kinds = spec.operands.map((operand): Kind => {
-      if (operand.dtype !== 'raw') return operand.dtype;
-      return KINDS[dims[operand.name === 'x' ? 'from' : 'to']!]!;
-    });
+    const kinds = spec.operands.map(
+      (operand): Kind => (operand.dtype === 'raw' ? rawKind(operand.name, dims) : operand.dtype),
+    );
     const arrays: Record<string, Float64Array> = {};
     spec.operands.forEach((operand, i) => {
       const place = row.operands[i];

@@ -77,5 +77,15 @@ test('a run keeps to its precision; runs that did not write it down were fp32', 
   t.is(error?.code, 'SWEETSPOT_MISMATCH');
   RunFolder.take(run, { ...asked, precision: 'fp32' } as never)[Symbol.dispose]();
   t.throws(() => openRun(run), { message: /not finished/ });
+
+  // The same of slices: banks from before there was a choice are f32.
+  const bank = { slices: 3, experts: 2 };
+  const path_ = path.join(folder, 'bank');
+  mkdirSync(path_);
+  writeFileSync(path.join(path_, 'config.json'), JSON.stringify({ ...asked, bank }));
+  const take = (sliceType: string) =>
+    RunFolder.take(path_, { ...asked, precision: 'fp32', bank: { ...bank, sliceType } } as never);
+  t.throws(() => take('bf16'), { code: 'SWEETSPOT_MISMATCH', message: /bank.sliceType/ });
+  take('f32')[Symbol.dispose]();
   rmSync(folder, { recursive: true });
 });

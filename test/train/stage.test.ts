@@ -9,7 +9,7 @@ import { Sampler } from '../../ts/data/sampler.js';
 import { cutWindows } from '../../ts/data/windows.js';
 import { bankParameters } from '../../ts/models/bank.js';
 import { bankConfig } from '../../ts/models/config.js';
-import { ParameterSet } from '../../ts/nn/parameters.js';
+import { ParameterSet, SLICE_TYPES, type SliceType } from '../../ts/nn/parameters.js';
 import { ADAMW } from '../../ts/optim/adamw.js';
 import { Prng } from '../../ts/tensor/prng.js';
 import { runStage } from '../../ts/train/stage.js';
@@ -17,10 +17,10 @@ import { smallConfig, smallTokenizer, TEXTS } from '../support/models.js';
 
 const STEPS = 24;
 
-async function setUp(backend: Backend) {
+async function setUp(backend: Backend, sliceType: SliceType = 'f32') {
   const tokenizer = await smallTokenizer();
   const config = smallConfig(tokenizer.vocabSize);
-  const bank = bankConfig(config, { experts: 3, slices: 2 });
+  const bank = bankConfig(config, { experts: 3, slices: 2, sliceType });
   const corpus = Corpus.fromTexts(TEXTS, tokenizer);
   const windows = cutWindows(corpus, config.contextLength);
   const clusters = Int32Array.from({ length: windows.count }, (_, i) => windows.document[i]! % 3);
@@ -35,7 +35,7 @@ async function setUp(backend: Backend) {
         stage: 'main',
         model: { config, bank, parameters },
         sampler: new Sampler({ corpus, windows, clusters, batch: 4, contextLength: config.contextLength, seed: 3 }),
-        shape: { batch: 4, time: config.contextLength },
+        shape: { batch: 4, time: config.contextLength, seed: 5 },
         steps,
         adamw: ADAMW,
         schedule: { shape: 'cosine', peak: 0.01, warmup: 3, floor: 0.1 },
@@ -63,33 +63,35 @@ const folder = () => {
   return path_;
 };
 
-test('interrupted at random steps and resumed, a stage gives the same bits and the same loss', async (t) => {
-  const backend = openBackend();
-  const { run } = await setUp(backend);
-  const whole = (await run(undefined))!;
-  const random = new Prng('interrupt');
-  for (let trial = 0; trial < 3; trial++) {
-    const place = folder();
-    const stop = 1 + random.int(STEPS - 3);
-    t.is(await run(place, stop), undefined);
-    const resumed = (await run(place))!;
-    t.deepEqual(resumed.values, whole.values, `stopped after step ${stop}`);
-    t.is(resumed.loss, whole.loss);
-    rmSync(place, { recursive: true });
-  }
-  await backend.close();
-});
-
-test('the loss text is the same with 1 and 2 threads', async (t) => {
-  const texts: string[] = [];
-  for (const threads of [1, 2]) {
-    const backend = openBackend({ threads });
-    const { run } = await setUp(backend);
-    texts.push((await run(undefined))!.losses.join('\n'));
+for (const sliceType of SLICE_TYPES) {
+  test(`interrupted at random steps and resumed, a stage gives the same bits and the same loss, slices ${sliceType}`, async (t) => {
+    const backend = openBackend();
+    const { run } = await setUp(backend, sliceType);
+    const whole = (await run(undefined))!;
+    const random = new Prng('interrupt');
+    for (let trial = 0; trial < 3; trial++) {
+      const place = folder();
+      const stop = 1 + random.int(STEPS - 3);
+      t.is(await run(place, stop), undefined);
+      const resumed = (await run(place))!;
+      t.deepEqual(resumed.values, whole.values, `stopped after step ${stop}`);
+      t.is(resumed.loss, whole.loss);
+      rmSync(place, { recursive: true });
+    }
     await backend.close();
-  }
-  t.is(texts[0], texts[1]);
-});
+  });
+
+  test(`the loss text is the same with 1 and 2 threads, slices ${sliceType}`, async (t) => {
+    const texts: string[] = [];
+    for (const threads of [1, 2]) {
+      const backend = openBackend({ threads });
+      const { run } = await setUp(backend, sliceType);
+      texts.push((await run(undefined))!.losses.join('\n'));
+      await backend.close();
+    }
+    t.is(texts[0], texts[1]);
+  });
+}
 
 test('buffers are where they were after a stage, and 1,000 steps leave memory flat', async (t) => {
   const backend = openBackend();

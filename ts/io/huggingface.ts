@@ -9,9 +9,9 @@ import { SweetspotError } from '../backend/errors.js';
 import { Tokenizer } from '../data/tokenizer.js';
 import type { TransformerConfig } from '../models/config.js';
 import { layerNames, transformerParameters } from '../models/transformer.js';
+import { bf16ToF32, f16ToF32 } from '../tensor/float16.js';
 import { sizeOf } from '../tensor/tensor.js';
 import { createFolderAtomic } from './atomic.js';
-import { bf16ToF32, f16ToF32 } from './float16.js';
 import { corrupt, generationConfig, modelConfig, readConfig, tokenizerConfig } from './huggingface_config.js';
 import { readSafetensors, type SafetensorsTensor, writeSafetensors } from './safetensors.js';
 

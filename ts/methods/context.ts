@@ -86,7 +86,12 @@ export async function trainStage(context: PretrainContext, options: TrainOptions
       stage: options.stage,
       model: { config: config.model, bank: options.bank, parameters },
       sampler: options.sampler,
-      shape: { batch: config.batch, time: config.model.contextLength, precision: config.precision },
+      shape: {
+        batch: config.batch,
+        time: config.model.contextLength,
+        precision: config.precision,
+        seed: config.seed,
+      },
       steps: stepsFor(context, options.tokens),
       adamw: config.adamw,
       schedule: config.schedule,

@@ -155,8 +155,11 @@ export class RunFolder implements Disposable {
   }
 }
 
-/** Folders from before there was a choice were made in fp32. */
-export const withDefaults = (config: unknown): unknown => ({ precision: 'fp32', ...(config as object) });
+/** Folders from before there was a choice were made in fp32, with slices in f32. */
+export function withDefaults(config: unknown): unknown {
+  const { bank } = config as { readonly bank?: object | null };
+  return { precision: 'fp32', ...(config as object), ...(bank ? { bank: { sliceType: 'f32', ...bank } } : {}) };
+}
 
 /** What a run in `folder` was started in, so that the same command goes on with it on any machine; undefined without one. */
 export function startedPrecision(folder: string): Precision | undefined {

@@ -1,6 +1,7 @@
 // The sizes of a model, checked once. The dense transformer is the Llama layout; with qkNorm it is the Qwen3 layout.
 import { SweetspotError } from '../backend/errors.js';
 import { defined } from '../backend/options.js';
+import { SLICE_TYPES, type SliceType } from '../nn/parameters.js';
 
 export interface TransformerConfig {
   readonly vocabSize: number;
@@ -35,6 +36,8 @@ export interface BankConfig {
   readonly projectedLayers: readonly number[];
   /** Whether a shared slice S is added: W = S + sum_r c_r T_r. Without it, the paper's own form. */
   readonly shared: boolean;
+  /** How slices are kept: bf16 halves what every step reads of them, and the optimizer rounds stochastically. */
+  readonly sliceType: SliceType;
 }
 
 const MAX_DIMENSION = 1 << 20;
@@ -93,6 +96,7 @@ export function bankConfig(
     expertVector: slices,
     projectedLayers: Array.from({ length: model.layers }, (_, i) => i),
     shared: true,
+    sliceType: 'f32',
     ...defined(given),
   };
   const refuse = (what: string, expected: string, found: unknown): never => {
@@ -102,6 +106,7 @@ export function bankConfig(
     const value = config[name];
     if (!Number.isInteger(value) || value < 1 || value > 4096) refuse(name, 'a whole number from 1 to 4096', value);
   }
+  if (!SLICE_TYPES.includes(config.sliceType)) refuse('sliceType', SLICE_TYPES.join(' or '), config.sliceType);
   const layers = config.projectedLayers;
   if (
     layers.length === 0 ||

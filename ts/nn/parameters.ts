@@ -1,12 +1,18 @@
 // The parameters of one model: named tensors in a few flat buffers, so that the optimizer and the gradient norm are one row
 // for many tensors. Order in the flat buffers: matrices (weight decay), vectors (none), coefficients of a bank (their own
 // learning rate), each a contiguous range. Slices of a bank live apart: they have no gradient buffer (see ts/ops/bank.ts)
-// and are stored tile by tile, slices[tile][r][256], so that one pass over memory makes the weights.
+// and are stored tile by tile, slices[tile][r][256], so that one pass over memory makes the weights. They may be kept in
+// bf16 (half the memory to read); their moments, and values on their way in and out, are float32 all the same.
 import type { Backend, BufferId } from '../backend/backend.js';
+import { bf16ToF32, f32ToBf16 } from '../tensor/float16.js';
 import { Prng } from '../tensor/prng.js';
-import { bufferTensor, sizeOf, type Tensor } from '../tensor/tensor.js';
+import { bufferTensor, bytesOf, sizeOf, type Tensor } from '../tensor/tensor.js';
 
 export type ParameterKind = 'matrix' | 'vector' | 'coefficients' | 'slices';
+
+/** How the slices of a bank are kept. */
+export type SliceType = 'f32' | 'bf16';
+export const SLICE_TYPES: readonly SliceType[] = ['f32', 'bf16'];
 
 export type Initializer =
   | { readonly kind: 'normal'; readonly std: number }
@@ -19,6 +25,8 @@ export interface ParameterSpec {
   /** Slices: (R, ...matrix). */
   readonly shape: readonly number[];
   readonly kind: ParameterKind;
+  /** Of slices, one for all slices of a set. Default f32; everything else is f32. */
+  readonly sliceType?: SliceType | undefined;
   readonly init: Initializer;
 }
 
@@ -39,7 +47,7 @@ export interface SliceParameter {
 
 export type Moment = 'value' | 'm' | 'v';
 
-/** Floats a tile of a slice holds. */
+/** Values a tile of a slice holds. */
 export const TILE = 256;
 
 const align = (floats: number): number => Math.ceil(floats / 16) * 16;
@@ -50,6 +58,7 @@ export class ParameterSet {
   readonly trainable: boolean;
   readonly ranges: readonly ParameterRange[];
   readonly slices: readonly SliceParameter[];
+  readonly sliceType: SliceType;
   /** The whole gradient buffer, for its norm; undefined when not trainable. */
   readonly gradients: Tensor | undefined;
   readonly #tensors = new Map<string, Tensor>();
@@ -66,6 +75,8 @@ export class ParameterSet {
     this.trainable = options.trainable;
     const flat = FLAT.map((kind) => specs.filter((spec) => spec.kind === kind));
     const bank = specs.filter((spec) => spec.kind === 'slices');
+    this.sliceType = bank[0]?.sliceType ?? 'f32';
+    const sliceBytes = bytesOf(this.sliceType);
     const place = (list: readonly ParameterSpec[], from: number): number => {
       let at = from;
       for (const spec of list) {
@@ -78,13 +89,14 @@ export class ParameterSet {
     for (const list of flat) bounds.push(place(list, bounds.at(-1)!));
     const total = bounds.at(-1)!;
     const bankTotal = place(bank, 0);
-    const make = (floats: number, wanted: boolean) => (wanted && floats > 0 ? backend.alloc(floats * 4) : undefined);
+    const make = (values: number, wanted: boolean, bytes = 4) =>
+      wanted && values > 0 ? backend.alloc(values * bytes) : undefined;
     this.#buffers = {
       value: make(total, true),
       grad: make(total, this.trainable),
       m: make(total, this.trainable),
       v: make(total, this.trainable),
-      slices: make(bankTotal, true),
+      slices: make(bankTotal, true, sliceBytes),
       slices_m: make(bankTotal, this.trainable),
       slices_v: make(bankTotal, this.trainable),
     };
@@ -104,7 +116,8 @@ export class ParameterSet {
       }
     }
     for (const spec of bank) {
-      const value = tensor(spec.name, spec.shape, this.#buffers.slices, this.#offsets.get(spec.name)!, this.trainable);
+      const place = { buffer: this.#buffers.slices!, offset: this.#offsets.get(spec.name)! * sliceBytes };
+      const value = bufferTensor(spec.name, spec.shape, this.sliceType, place, this.trainable);
       this.#tensors.set(spec.name, value);
     }
     this.gradients = this.trainable && total > 0 ? tensor('gradients', [total], this.#buffers.grad, 0) : undefined;
@@ -161,22 +174,28 @@ export class ParameterSet {
     }
   }
 
-  /** Sets one parameter, or one of its moments, from row-major values. */
+  /** Sets one parameter, or one of its moments, from row-major values; slices in bf16 get the nearest ones. */
   write(name: string, values: Float32Array, moment: Moment = 'value'): void {
     const spec = this.#spec(name);
     if (values.length !== sizeOf(spec.shape))
       throw new RangeError(`${name} has ${sizeOf(spec.shape)} values, not ${values.length}`);
-    const data = spec.kind === 'slices' ? toTiles(values, spec.shape[0]!) : values;
+    const floats = spec.kind === 'slices' ? toTiles(values, spec.shape[0]!) : values;
+    const type = this.#typeOf(spec, moment);
+    const data = type === 'bf16' ? f32ToBf16(floats) : floats;
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    this.backend.write(this.#bufferOf(spec, moment), this.#offsets.get(name)! * 4, bytes);
+    this.backend.write(this.#bufferOf(spec, moment), this.#offsets.get(name)! * bytesOf(type), bytes);
   }
 
   /** Row-major values of one parameter, or of one of its moments. */
   async read(name: string, moment: Moment = 'value'): Promise<Float32Array> {
     const spec = this.#spec(name);
-    const length = sizeOf(spec.shape) * 4;
-    const bytes = await this.backend.read(this.#bufferOf(spec, moment), this.#offsets.get(name)! * 4, length);
-    const values = new Float32Array(bytes.buffer, bytes.byteOffset, length / 4);
+    const type = this.#typeOf(spec, moment);
+    const [size, width] = [sizeOf(spec.shape), bytesOf(type)];
+    const bytes = await this.backend.read(this.#bufferOf(spec, moment), this.#offsets.get(name)! * width, size * width);
+    const values =
+      type === 'bf16'
+        ? bf16ToF32(new Uint16Array(bytes.buffer, bytes.byteOffset, size))
+        : new Float32Array(bytes.buffer, bytes.byteOffset, size);
     return spec.kind === 'slices' ? fromTiles(values, spec.shape[0]!) : values;
   }
 
@@ -196,6 +215,10 @@ export class ParameterSet {
     const spec = this.specs.find((one) => one.name === name);
     if (spec === undefined) throw new RangeError(`no parameter ${name}`);
     return spec;
+  }
+
+  #typeOf(spec: ParameterSpec, moment: Moment): SliceType {
+    return spec.kind === 'slices' && moment === 'value' ? this.sliceType : 'f32';
   }
 
   #bufferOf(spec: ParameterSpec, moment: Moment): BufferId {

@@ -4,6 +4,8 @@
 import { tape } from '../autograd/tape.js';
 import { SweetspotError } from '../backend/errors.js';
 import type { ParameterSet } from '../nn/parameters.js';
+import { sliceDtype } from '../ops/bank.js';
+import { Prng } from '../tensor/prng.js';
 import { sizeOf, type Tensor } from '../tensor/tensor.js';
 
 export interface AdamWSettings {
@@ -26,14 +28,20 @@ export const ADAMW: AdamWSettings = { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight
 /** The `hyper` buffer for step t (counted from 1). */
 export function hyperValues(settings: AdamWSettings, lr: number, t: number): Float32Array {
   const { beta1, beta2, eps, weightDecay } = settings;
-  return Float32Array.of(lr, beta1, beta2, eps, weightDecay, 1 - beta1 ** t, 1 - beta2 ** t, 0);
+  return Float32Array.of(lr, beta1, beta2, eps, weightDecay, 1 - beta1 ** t, 1 - beta2 ** t, t);
 }
 
 /**
  * Writes the optimizer's rows: norm, clipping, update. Every parameter must have received a gradient on this tape.
- * `norm` (1) receives the global gradient norm before clipping.
+ * `norm` (1) receives the global gradient norm before clipping. `seed` is of the rounding of slices in bf16.
  */
-export function adamw(parameters: ParameterSet, settings: AdamWSettings, hyper: Tensor, norm: Tensor): void {
+export function adamw(
+  parameters: ParameterSet,
+  settings: AdamWSettings,
+  hyper: Tensor,
+  norm: Tensor,
+  seed: number | string = 0,
+): void {
   const t = tape();
   for (const spec of parameters.specs) {
     const tensor = parameters.tensor(spec.name);
@@ -51,10 +59,15 @@ export function adamw(parameters: ParameterSet, settings: AdamWSettings, hyper: 
     t.emit('sum_squares', { x: parameters.gradients, y }, { n: sizeOf(parameters.gradients.shape) }, {});
     parts.push(y);
   }
-  for (const { dw, coefficients } of t.bankGradients) {
+  for (const { dw, coefficients, count } of t.bankGradients) {
     const y = t.temporary([1]);
     const [groups, slices] = [coefficients.shape[0]!, coefficients.shape[1]!];
-    t.emit('bank_sum_squares', { dw, c: coefficients, y }, { groups, slices, size: sizeOf(dw.shape) / groups }, {});
+    t.emit(
+      'bank_sum_squares',
+      { dw, c: coefficients, count, y },
+      { groups, slices, size: sizeOf(dw.shape) / groups },
+      {},
+    );
     parts.push(y);
   }
   let squares = parts[0]!;
@@ -73,10 +86,16 @@ export function adamw(parameters: ParameterSet, settings: AdamWSettings, hyper: 
     t.emit('adamw', { g: grad, hyper, clip, p: value, m, v }, { n: sizeOf(value.shape) }, scalars);
   }
   for (const { value, m, v } of parameters.slices) {
-    const { dw, coefficients } = t.bankGradients.find((bank) => bank.slices.storage === value.storage)!;
+    const { dw, coefficients, count } = t.bankGradients.find((bank) => bank.slices.storage === value.storage)!;
     const [groups, slices] = [coefficients.shape[0]!, coefficients.shape[1]!];
-    const dims = { groups, slices, size: sizeOf(dw.shape) / groups };
-    t.emit('bank_adamw', { dw, c: coefficients, hyper, clip, t: value, m, v }, dims, {
+    const dims = {
+      groups,
+      slices,
+      size: sizeOf(dw.shape) / groups,
+      dtype: sliceDtype(value),
+      seed: new Prng(`${seed}/rounding/${value.name}`).int(2 ** 32),
+    };
+    t.emit('bank_adamw', { dw, c: coefficients, count, hyper, clip, t: value, m, v }, dims, {
       lrScale: settings.bankScale,
       decayScale: 1,
     });

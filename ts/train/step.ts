@@ -27,6 +27,8 @@ export interface BatchShape {
   readonly time: number;
   /** Of the matrix products. Default fp32. */
   readonly precision?: Precision | undefined;
+  /** Of the rounding of a bank's slices, when they are bf16. Default 0. */
+  readonly seed?: number | undefined;
 }
 
 export interface StepResult {
@@ -79,8 +81,11 @@ class InputBuffer {
 /** Slots for clusters in a step: all of them, or one a window when there are fewer windows. */
 export const groupSlots = (bank: BankConfig, batch: number): number => Math.min(bank.experts, batch);
 
-/** Fills the slots: cluster of each present group, row offsets of all (absent slots are empty, at the end). */
-export function fillGroups(clusters: Int32Array, time: number, slots: Int32Array, offsets: Int32Array): void {
+/**
+ * Fills the slots: cluster of each present group, row offsets of all (absent slots are empty, at the end). Returns how many
+ * are present.
+ */
+export function fillGroups(clusters: Int32Array, time: number, slots: Int32Array, offsets: Int32Array): number {
   slots.fill(0);
   let group = -1;
   for (let b = 0; b < clusters.length; b++) {
@@ -91,6 +96,7 @@ export function fillGroups(clusters: Int32Array, time: number, slots: Int32Array
     }
   }
   offsets.fill(clusters.length * time, group + 1);
+  return group + 1;
 }
 
 export class TrainStep {
@@ -119,6 +125,7 @@ export class TrainStep {
       hyper: 8,
       clusters: G,
       offsets: G + 1,
+      count: 1,
     });
     const inputs = this.#inputs;
     inputs.ints('positions', N).forEach((_, i, positions) => {
@@ -134,7 +141,10 @@ export class TrainStep {
                 bank,
                 parameters,
                 expertVectors(parameters, inputs.tensor('clusters', [G], 'i32')),
-                inputs.tensor('offsets', [G + 1], 'i32'),
+                {
+                  offsets: inputs.tensor('offsets', [G + 1], 'i32'),
+                  count: inputs.tensor('count', [1], 'i32'),
+                },
               ),
             };
       const tokens = inputs.tensor('tokens', [B, T], 'i32');
@@ -148,7 +158,7 @@ export class TrainStep {
       );
       t.backward([]);
       const norm = t.temporary([1], { name: 'norm' });
-      adamw(parameters, settings, inputs.tensor('hyper', [8], 'f32'), norm);
+      adamw(parameters, settings, inputs.tensor('hyper', [8], 'f32'), norm, shape.seed);
       const sum = t.temporary([1], { name: 'sum' });
       t.emit('reduce_sum', { x: losses, y: sum }, { outer: 1, n: sizeOf(losses.shape), inner: 1 }, { alpha: 1 });
       t.output('loss', sum);
@@ -164,7 +174,7 @@ export class TrainStep {
     inputs.floats('scale', 1)[0] = 1 / Math.max(1, batch.count);
     inputs.floats('hyper', 8).set(hyperValues(this.#settings, lr, t));
     if (this.#groups > 0) {
-      fillGroups(
+      inputs.ints('count', 1)[0] = fillGroups(
         batch.clusters,
         this.shape.time,
         inputs.ints('clusters', this.#groups),

@@ -10,6 +10,21 @@ constexpr size_t kTile = 256, kTileBytes = kTile * sizeof(float);
 // Columns of a tile done together: every block of four groups reads a strip again, from the first-level cache.
 constexpr size_t kStrip = 64;
 
+// body(t) with the slices of a row as they are kept: float*, or uint16_t* that hold bf16.
+template <class Row, class F>
+inline void with_slices(Context& ctx, const Row& row, F&& body) {
+  if (row.dtype == 0) return body(reinterpret_cast<float*>(ctx.raw(row.t)));
+  if (row.dtype == 1) return body(reinterpret_cast<uint16_t*>(ctx.raw(row.t)));
+  ctx.fail("slices of dtype %u: dtypes are 0 and 1", row.dtype);
+}
+
+inline Vec load_slice(const float* p) {
+  return Vec::load(p);
+}
+inline Vec load_slice(const uint16_t* p) {
+  return widen(p);
+}
+
 // body(first, Count<k>) over 0 .. n - 1 in blocks of 4 and one of the 1 to 3 left.
 template <class F>
 inline void by_four(size_t n, F&& body) {
@@ -49,13 +64,13 @@ __attribute__((always_inline)) inline void ask(const void* address, size_t bytes
 
 // acc[o] += sum over k < n of c[o * across + k * along] * x[k * stride ..]; every step asks for
 // `share` elements of `ahead`, unless that is 0.
-template <size_t O, size_t V>
-inline void combine(Vec (&acc)[O][V], const float* c, size_t across, size_t along, const float* x, size_t stride,
-                    size_t n, const float* ahead, size_t share) {
+template <size_t O, size_t V, class T>
+inline void combine(Vec (&acc)[O][V], const float* c, size_t across, size_t along, const T* x, size_t stride, size_t n,
+                    const T* ahead, size_t share) {
   for (size_t k = 0; k < n; k++, c += along, x += stride) {
-    if (share > 0) ask(ahead + k * share, share * sizeof(float));
+    if (share > 0) ask(ahead + k * share, share * sizeof(T));
     Vec row[V];
-    for (size_t v = 0; v < V; v++) row[v] = Vec::load(x + v * Vec::N);
+    for (size_t v = 0; v < V; v++) row[v] = load_slice(x + v * Vec::N);
     for (size_t o = 0; o < O; o++) {
       const Vec factor = Vec::set(c[o * across]);
       for (size_t v = 0; v < V; v++) acc[o][v] = fma(factor, row[v], acc[o][v]);
@@ -70,27 +85,58 @@ inline size_t tiles_per_task(size_t tiles, size_t bytes) {
 }
 
 // Copies one tile of every dw to `packed` (groups x kTile): rows of dw are far apart, often by a power of two, and
-// would push each other out of the cache. Asks for the next tile of each row on the way.
+// would push each other out of the cache.
 inline void pack_tile(const float* dw, size_t groups, size_t size, size_t tile, float* packed) {
-  for (size_t g = 0; g < groups; g++) {
-    const float* from = dw + g * size + tile * kTile;
-    if (groups > 1)
-      for (size_t i = 0; i < kTile; i += 64) ask(from + kTile + i, 256);
-    std::memcpy(packed + g * kTile, from, kTileBytes);
-  }
+  for (size_t g = 0; g < groups; g++) std::memcpy(packed + g * kTile, dw + g * size + tile * kTile, kTileBytes);
 }
 
-// The same with columns and rows exchanged and room for Vec::N groups: packed[column][group], absent groups 0.
-inline void pack_columns(const float* dw, size_t groups, size_t size, size_t tile, float* packed) {
+// Asks for one tile of every dw in `shares` shares, spread over the work on the tile before: the processor foresees no
+// walk in so many rows, and all lines asked for at once would wait for each other. One row it does foresee.
+class RowsAhead {
+ public:
+  RowsAhead(const float* dw, size_t groups, size_t size, size_t tile, size_t shares)
+      : from_(dw + tile * kTile),
+        size_(size),
+        lines_(groups > 1 ? groups * kLines : 0),
+        share_((lines_ + shares - 1) / max_size(shares, 1)) {}
+
+  __attribute__((always_inline)) void share() {
+    for (const size_t end = min_size(at_ + share_, lines_); at_ < end; at_++)
+      __builtin_prefetch(from_ + at_ / kLines * size_ + at_ % kLines * 16);
+  }
+
+ private:
+  static constexpr size_t kLines = kTileBytes / 64;
+  const float* from_;
+  size_t size_, lines_, share_, at_ = 0;
+};
+
+// The same with columns and rows exchanged and room for Vec::N groups: packed[column][group], absent groups 0. Unless
+// `sum` is nullptr, also sum[column] = base[column] + the sum over the groups, with base nullptr for zeros.
+inline void pack_columns(const float* dw, size_t groups, size_t size, size_t tile, float* packed, const float* base,
+                         float* sum) {
   for (size_t j = 0; j < kTile; j += Vec::N) {
     Vec block[Vec::N];
     for (size_t g = 0; g < Vec::N; g++) {
       const float* from = dw + g * size + tile * kTile + j;
-      if (g < groups) __builtin_prefetch(from + kTile);
       block[g] = g < groups ? Vec::load(from) : Vec::zero();
+    }
+    if (sum != nullptr) {
+      Vec total = base == nullptr ? Vec::zero() : Vec::load(base + j);
+      for (size_t g = 0; g < Vec::N; g++) total = total + block[g];
+      total.store(sum + j);
     }
     transpose(block);
     for (size_t i = 0; i < Vec::N; i++) block[i].store(packed + (j + i) * Vec::N);
+  }
+}
+
+// sum = base + the sum over the groups of what pack_tile made.
+inline void sum_packed(const float* packed, size_t groups, const float* base, float* sum) {
+  for (size_t j = 0; j < kTile; j += Vec::N) {
+    Vec total = base == nullptr ? Vec::zero() : Vec::load(base + j);
+    for (size_t g = 0; g < groups; g++) total = total + Vec::load(packed + g * kTile + j);
+    total.store(sum + j);
   }
 }
 

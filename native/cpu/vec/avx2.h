@@ -67,6 +67,10 @@ inline Vec exp2_integer(Vec n) {
 inline Vec scale_exponent(Vec x, Vec n) {
   return x * exp2_integer(n);
 }
+inline Vec widen(const uint16_t* p) {
+  const __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(bits, 16))};
+}
 inline void transpose(Vec* r) {
   __m256 q[8];  // q[i + c], half l: column 4 l + c of rows i..i+4
   for (int i = 0; i < 8; i += 4) {

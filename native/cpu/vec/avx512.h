@@ -78,6 +78,11 @@ inline Vec exp2_integer(Vec n) {
 inline Vec scale_exponent(Vec x, Vec n) {
   return {_mm512_scalef_ps(x.v, n.v)};
 }
+// N numbers in bf16, exactly.
+inline Vec widen(const uint16_t* p) {
+  const __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(bits, 16))};
+}
 // Transposes the N x N block whose rows are r[0..N).
 inline void transpose(Vec* r) {
   __m512d t[16];

@@ -78,6 +78,9 @@ inline Vec exp2_integer(Vec n) {
 inline Vec scale_exponent(Vec x, Vec n) {
   return x * exp2_integer(n);
 }
+inline Vec widen(const uint16_t* p) {
+  return {vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(vld1_u16(p)), 16))};
+}
 inline void transpose(Vec* r) {
   const float32x4x2_t a = vtrnq_f32(r[0].v, r[1].v), b = vtrnq_f32(r[2].v, r[3].v);
   r[0].v = vcombine_f32(vget_low_f32(a.val[0]), vget_low_f32(b.val[0]));

@@ -90,6 +90,14 @@ inline Vec exp2_integer(Vec n) {
 inline Vec scale_exponent(Vec x, Vec n) {
   return x * exp2_integer(n);
 }
+inline Vec widen(const uint16_t* p) {
+  uint16_t half __attribute__((vector_size(8)));
+  std::memcpy(&half, p, sizeof half);
+  const Int4 bits = __builtin_convertvector(half, Int4) << 16;
+  Vec r;
+  std::memcpy(&r.v, &bits, sizeof r.v);
+  return r;
+}
 inline void transpose(Vec* r) {
   for (size_t i = 0; i < Vec::N; i++) {
     for (size_t j = 0; j < i; j++) {

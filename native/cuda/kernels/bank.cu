@@ -8,6 +8,7 @@
 // Blocks that read the same tile follow each other in the grid, so that the second finds it in the L2 cache.
 #include "cuda/kernels/adamw.cuh"
 #include "cuda/kernels/rows.cuh"
+#include "cuda/kernels/stochastic.cuh"
 
 namespace sweetspot::cuda {
 namespace {
@@ -22,6 +23,20 @@ __device__ float4 load4(const float* p) {
 __device__ void store4(float* p, float4 x) {
   *reinterpret_cast<float4*>(p) = x;
 }
+// Slices may be kept in bf16, as uint16_t.
+__device__ float4 load4(const uint16_t* p) {
+  const ushort4 x = *reinterpret_cast<const ushort4*>(p);
+  const auto wide = [](unsigned short half) { return __uint_as_float(static_cast<uint32_t>(half) << 16); };
+  return make_float4(wide(x.x), wide(x.y), wide(x.z), wide(x.w));
+}
+__device__ void store_slice(float* t, size_t at, float4 x, const StochasticRounding&) {
+  store4(t + at, x);
+}
+__device__ void store_slice(uint16_t* t, size_t at, float4 x, const StochasticRounding& rounding) {
+  const auto place = static_cast<uint32_t>(at);
+  *reinterpret_cast<ushort4*>(t + at) =
+      make_ushort4(rounding(x.x, place), rounding(x.y, place + 1), rounding(x.z, place + 2), rounding(x.w, place + 3));
+}
 __device__ void accumulate(float4& sum, float a, float4 x) {
   sum.x = fmaf(a, x.x, sum.x);
   sum.y = fmaf(a, x.y, sum.y);
@@ -31,9 +46,9 @@ __device__ void accumulate(float4& sum, float a, float4 x) {
 
 // sums[o] += sum over k < n of c[(first + o) * across + k * along] * x[k * stride ..], for o < N and first + o < limit.
 // All threads of a block take part; those with `active` false have no x.
-template <int N>
+template <int N, class T>
 __device__ void combine(float4 (&sums)[N], const float* c, size_t across, size_t along, uint32_t first, uint32_t limit,
-                        const float* x, size_t stride, uint32_t n, bool active) {
+                        const T* x, size_t stride, uint32_t n, bool active) {
   __shared__ __align__(16) float factors[kSteps][N];
   for (uint32_t begin = 0; begin < n; begin += kSteps) {
     const uint32_t count = min(kSteps, n - begin);
@@ -53,11 +68,42 @@ __device__ void combine(float4 (&sums)[N], const float* c, size_t across, size_t
   }
 }
 
-template <int G>
-__global__ void __launch_bounds__(kThreads) mix_kernel(Fault fault, const float* t, const float* c, const float* s,
-                                                       float* w, uint32_t groups, uint32_t slices, size_t size) {
+// The groups that take part: the first *count, checked by check_count_kernel, or all.
+__device__ uint32_t present(const int32_t* count, uint32_t groups) {
+  return count == nullptr ? groups : min(static_cast<uint32_t>(*count), groups);
+}
+
+__global__ void check_count_kernel(Fault fault, const int32_t* count, uint32_t groups) {
+  if (fault.stopped()) return;
+  if (static_cast<uint32_t>(*count) > groups) fault.raise(kCount, *count, groups);
+}
+
+// The count of a row on the device, nullptr when it has none.
+template <class Row>
+const int32_t* checked_count(Launch& l, const Row& row) {
+  if (!row.count.present()) return nullptr;
+  launch(l, check_count_kernel, 1, 1, 0, l.fault(), l.i32(row.count), row.groups);
+  return l.i32(row.count);
+}
+
+// body(t) with the slices of a row as they are kept: float*, or uint16_t* that hold bf16.
+__global__ void refuse_dtype_kernel(Fault fault, uint32_t dtype) {
+  if (fault.stopped()) return;
+  fault.raise(kSliceDtype, static_cast<int32_t>(dtype));
+}
+template <class Row, class F>
+void with_slices(Launch& l, const Row& row, F&& body) {
+  if (row.dtype > 1) launch(l, refuse_dtype_kernel, 1, 1, 0, l.fault(), row.dtype);
+  row.dtype == 1 ? body(reinterpret_cast<uint16_t*>(l.raw(row.t))) : body(reinterpret_cast<float*>(l.raw(row.t)));
+}
+
+template <int G, class T>
+__global__ void __launch_bounds__(kThreads)
+    mix_kernel(Fault fault, const T* t, const float* c, const int32_t* count, const float* s, float* w, uint32_t room,
+               uint32_t slices, size_t size) {
   if (fault.failed()) return;
-  const uint32_t chunks = ceil_div(groups, G), first = blockIdx.x % chunks * G;
+  const uint32_t groups = present(count, room), chunks = ceil_div(room, G), first = blockIdx.x % chunks * G;
+  if (first >= groups) return;
   const size_t tile = static_cast<size_t>(blockIdx.x / chunks) * kTiles + threadIdx.x / kQuads;
   const uint32_t column = threadIdx.x % kQuads * 4;
   const bool active = tile < size / kTile;
@@ -91,15 +137,16 @@ struct SliceGradient {
   }
 };
 
-template <int R>
+template <int R, class T>
 __global__ void __launch_bounds__(kThreads)
-    bank_adamw_kernel(Fault fault, const float* dw, const float* c, const float* hyper, const float* clip, float* t,
-                      float* m, float* v, uint32_t groups, uint32_t slices, size_t size, float lr_scale,
-                      float decay_scale) {
+    bank_adamw_kernel(Fault fault, const float* dw, const float* c, const int32_t* count, const float* hyper,
+                      const float* clip, T* t, float* m, float* v, uint32_t groups, uint32_t slices, size_t size,
+                      float lr_scale, float decay_scale, uint32_t seed) {
   if (fault.failed()) return;
-  const SliceGradient<R> gradient(dw, c, groups, slices, size, blockIdx.x);
+  const SliceGradient<R> gradient(dw, c, present(count, groups), slices, size, blockIdx.x);
   if (!gradient.active) return;
   const AdamwStep step(hyper, clip, lr_scale, decay_scale);
+  const StochasticRounding rounding(seed, hyper[7]);
 #pragma unroll
   for (int o = 0; o < R; o++) {
     const uint32_t r = gradient.first + o;
@@ -107,7 +154,7 @@ __global__ void __launch_bounds__(kThreads)
     const size_t at = (gradient.tile * slices + r) * kTile + gradient.column;
     float4 ti = load4(t + at), mi = load4(m + at), vi = load4(v + at);
     step(gradient.sums[o], ti, mi, vi);
-    store4(t + at, ti);
+    store_slice(t, at, ti, rounding);
     store4(m + at, mi);
     store4(v + at, vi);
   }
@@ -118,9 +165,10 @@ constexpr size_t kSquareBlocks = 4096;
 
 template <int R>
 __global__ void __launch_bounds__(kThreads)
-    bank_squares_kernel(Fault fault, const float* dw, const float* c, float* partial, uint32_t groups, uint32_t slices,
-                        size_t size, size_t blocks) {
+    bank_squares_kernel(Fault fault, const float* dw, const float* c, const int32_t* count, float* partial,
+                        uint32_t room, uint32_t slices, size_t size, size_t blocks) {
   if (fault.failed()) return;
+  const uint32_t groups = present(count, room);
   float squares = 0;
   for (size_t block = blockIdx.x; block < blocks; block += gridDim.x) {
     const SliceGradient<R> gradient(dw, c, groups, slices, size, block);
@@ -148,16 +196,19 @@ void by_count(uint32_t n, F&& pick) {
 constexpr uint32_t kBlock = 4;  // groups and slices of a block of dot products
 
 // partial[range, g, r] = <dw[g], t_r> over a range of tiles. A warp owns 4 x 4 pairs; its lanes share the columns.
+template <class T>
 __global__ void __launch_bounds__(kThreads)
-    bank_dot_kernel(Fault fault, const float* dw, const float* t, float* partial, uint32_t groups, uint32_t slices,
-                    size_t size, size_t ranges, size_t per_range) {
+    bank_dot_kernel(Fault fault, const float* dw, const T* t, const int32_t* count, float* partial, uint32_t room,
+                    uint32_t slices, size_t size, size_t ranges, size_t per_range) {
   if (fault.failed()) return;
-  const uint32_t across = ceil_div(slices, kBlock), blocks = ceil_div(groups, kBlock) * across;
+  const uint32_t groups = present(count, room);
+  const uint32_t across = ceil_div(slices, kBlock), blocks = ceil_div(room, kBlock) * across;
   const size_t warp = Team<32>::row(), range = warp / blocks;
   if (range >= ranges) return;
   const uint32_t first_group = static_cast<uint32_t>(warp % blocks) / across * kBlock;
   const uint32_t first_slice = static_cast<uint32_t>(warp % blocks) % across * kBlock;
-  const size_t end = min((range + 1) * per_range, size / kTile);
+  // Blocks of groups that take no part have no tiles: their dots are 0.
+  const size_t end = first_group < groups ? min((range + 1) * per_range, size / kTile) : 0;
   float dots[kBlock][kBlock] = {};
   for (size_t tile = range * per_range; tile < end; tile++) {
 #pragma unroll
@@ -184,52 +235,81 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (uint32_t r = 0; r < kBlock; r++) {
       const float dot = warp_sum(dots[g][r]);
-      if (Team<32>::lane() == 0 && first_group + g < groups && first_slice + r < slices)
-        partial[(range * groups + first_group + g) * slices + first_slice + r] = dot;
+      if (Team<32>::lane() == 0 && first_group + g < room && first_slice + r < slices)
+        partial[(range * room + first_group + g) * slices + first_slice + r] = first_group + g < groups ? dot : 0.0f;
     }
+}
+
+// ds = sum of dw over the groups (+ adds).
+__global__ void __launch_bounds__(kThreads)
+    sum_groups_kernel(Fault fault, const float* dw, const int32_t* count, const float* adds, float* ds, uint32_t room,
+                      size_t size) {
+  if (fault.failed()) return;
+  const uint32_t groups = present(count, room);
+  for (size_t i = flat_index(); i < size; i += flat_stride()) {
+    float sum = adds == nullptr ? 0.0f : adds[i];
+    for (uint32_t g = 0; g < groups; g++) sum += dw[g * size + i];
+    ds[i] = sum;
+  }
 }
 
 }  // namespace
 
 void bank_mix(Launch& l, const BankMixRow& row) {
-  by_count<16>(row.groups, [&](auto count) {
-    constexpr int G = decltype(count)::value;
-    launch(l, mix_kernel<G>, ceil_div(row.size / kTile, kTiles) * ceil_div(row.groups, G), kThreads, 0, l.fault(),
-           l.f32(row.t), l.f32(row.c), l.optional(row.s), l.f32(row.w), row.groups, row.slices, row.size);
+  const int32_t* count = checked_count(l, row);
+  by_count<16>(row.groups, [&](auto own) {
+    constexpr int G = decltype(own)::value;
+    with_slices(l, row, [&](auto* t) {
+      launch(l, mix_kernel<G, std::remove_pointer_t<decltype(t)>>,
+             ceil_div(row.size / kTile, kTiles) * ceil_div(row.groups, G), kThreads, 0, l.fault(), t, l.f32(row.c),
+             count, l.optional(row.s), l.f32(row.w), row.groups, row.slices, row.size);
+    });
   });
 }
 
 void bank_mix_backward(Launch& l, const BankMixBackwardRow& row) {
   const size_t tiles = row.size / kTile, pairs = static_cast<size_t>(row.groups) * row.slices;
   const size_t blocks = static_cast<size_t>(ceil_div(row.groups, kBlock)) * ceil_div(row.slices, kBlock);
+  const int32_t* count = checked_count(l, row);
+  if (row.ds.present()) {
+    launch(l, sum_groups_kernel, flat_grid(l, row.size), kThreads, 0, l.fault(), l.f32(row.dw), count,
+           l.optional(row.adds), l.f32(row.ds), row.groups, row.size);
+  }
   if (pairs == 0) return;
   // Warps enough to fill a machine, but at least 16 ranges, so that a sum within one stays short.
   const size_t wanted = blocks < 1024 ? 16384 / blocks : 16;
   const size_t per_range = tiles == 0 ? 1 : ceil_div(tiles, wanted), ranges = ceil_div(tiles, per_range);
   auto* partial = static_cast<float*>(l.scratch(ranges * pairs * sizeof(float)));
-  launch(l, bank_dot_kernel, Team<32>::grid(ranges * blocks), kThreads, 0, l.fault(), l.f32(row.dw), l.f32(row.t),
-         partial, row.groups, row.slices, row.size, ranges, per_range);
+  with_slices(l, row, [&](auto* t) {
+    launch(l, bank_dot_kernel<std::remove_pointer_t<decltype(t)>>, Team<32>::grid(ranges * blocks), kThreads, 0,
+           l.fault(), l.f32(row.dw), t, count, partial, row.groups, row.slices, row.size, ranges, per_range);
+  });
   sum_axis(l, partial, 1, ranges, pairs, 1.0f, l.optional(row.add), l.f32(row.dc));
 }
 
 void bank_sum_squares(Launch& l, const BankSumSquaresRow& row) {
-  by_count<8>(row.slices, [&](auto count) {
-    constexpr int R = decltype(count)::value;
+  const int32_t* count = checked_count(l, row);
+  by_count<8>(row.slices, [&](auto own) {
+    constexpr int R = decltype(own)::value;
     const size_t blocks = static_cast<size_t>(ceil_div(row.size / kTile, kTiles)) * ceil_div(row.slices, R);
     const size_t grid = blocks < kSquareBlocks ? blocks : kSquareBlocks;
     auto* partial = static_cast<float*>(l.scratch(grid * sizeof(float)));
     launch(l, bank_squares_kernel<R>, static_cast<uint32_t>(grid), kThreads, 0, l.fault(), l.f32(row.dw), l.f32(row.c),
-           partial, row.groups, row.slices, row.size, blocks);
+           count, partial, row.groups, row.slices, row.size, blocks);
     sum_axis(l, partial, 1, grid, 1, 1.0f, nullptr, l.f32(row.y));
   });
 }
 
 void bank_adamw(Launch& l, const BankAdamwRow& row) {
-  by_count<8>(row.slices, [&](auto count) {
-    constexpr int R = decltype(count)::value;
-    launch(l, bank_adamw_kernel<R>, ceil_div(row.size / kTile, kTiles) * ceil_div(row.slices, R), kThreads, 0,
-           l.fault(), l.f32(row.dw), l.f32(row.c), l.f32(row.hyper), l.f32(row.clip), l.f32(row.t), l.f32(row.m),
-           l.f32(row.v), row.groups, row.slices, row.size, row.lrScale, row.decayScale);
+  const int32_t* count = checked_count(l, row);
+  by_count<8>(row.slices, [&](auto own) {
+    constexpr int R = decltype(own)::value;
+    with_slices(l, row, [&](auto* t) {
+      launch(l, bank_adamw_kernel<R, std::remove_pointer_t<decltype(t)>>,
+             ceil_div(row.size / kTile, kTiles) * ceil_div(row.slices, R), kThreads, 0, l.fault(), l.f32(row.dw),
+             l.f32(row.c), count, l.f32(row.hyper), l.f32(row.clip), t, l.f32(row.m), l.f32(row.v), row.groups,
+             row.slices, row.size, row.lrScale, row.decayScale, row.seed);
+    });
   });
 }
 

@@ -8,6 +8,10 @@ export type Kind = 'f32' | 'i32' | 'bf16' | 'f16';
 /** By the number that cast rows use. */
 export const KINDS: readonly Kind[] = ['f32', 'bf16', 'f16', 'i32'];
 
+/** What a raw operand holds, by the dim that says so. */
+export const rawKind = (operand: string, dims: Readonly<Record<string, number>>): Kind =>
+  KINDS[dims[operand === 'x' ? 'from' : operand === 'y' ? 'to' : 'dtype']!]!;
+
 export const widthOf = (kind: Kind): number => (kind === 'f32' || kind === 'i32' ? 4 : 2);
 
 const BYTES = 0;

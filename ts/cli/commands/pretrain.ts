@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import { SweetspotError } from '../../backend/errors.js';
 import { pretrain as run } from '../../methods/pretrain.js';
 import { METHODS, type Method } from '../../methods/run.js';
+import { SLICE_TYPES, type SliceType } from '../../nn/parameters.js';
 import { PRECISIONS, type Precision } from '../../train/precision.js';
 import { duration, fields, figure, percent, short } from '../format.js';
 import { count, list, real } from '../numbers.js';
@@ -27,6 +28,7 @@ interface Flags {
   readonly projectedLayers?: number[];
   /** False after --no-shared. */
   readonly shared: boolean;
+  readonly sliceType?: SliceType;
   readonly clusters?: number;
   readonly domain?: string[];
   readonly domainTokens?: number;
@@ -45,6 +47,7 @@ const ONLY: readonly (readonly [flag: string, name: keyof Flags, methods: readon
   ['--slices', 'slices', ['projected']],
   ['--expert-vector', 'expertVector', ['projected']],
   ['--projected-layers', 'projectedLayers', ['projected']],
+  ['--slice-type', 'sliceType', ['projected']],
   ['--trunk-share', 'trunkShare', ['mixture']],
   ['--domain', 'domain', ['importance']],
   ['--domain-tokens', 'domainTokens', ['importance']],
@@ -95,6 +98,12 @@ export function pretrain(program: Command): void {
       list('--projected-layers'),
     )
     .option('--no-shared', 'projected: no shared slice, the form of the paper (default: with one)')
+    .addOption(
+      new Option(
+        '--slice-type <name>',
+        'projected: how slices are kept; bf16 takes half the memory and less time (default: f32)',
+      ).choices(SLICE_TYPES),
+    )
     .option(
       '--trunk-share <x>',
       'mixture: share of the tokens for the common trunk (default: 0.5)',
@@ -154,6 +163,7 @@ export function pretrain(program: Command): void {
         expertVector: flags.expertVector,
         projectedLayers: flags.projectedLayers,
         shared: flags.shared,
+        sliceType: flags.sliceType,
       }),
       clusters: flags.clusters,
       domain: flags.domain,

@@ -1,7 +1,7 @@
 // Every 16-bit value both ways, the rounding points between neighbours, and an independent float64 definition.
 
 import test from 'ava';
-import { bf16ToF32, f16ToF32, f32ToBf16, f32ToF16 } from '../../ts/io/float16.js';
+import { bf16ToF32, f16ToF32, f32ToBf16, f32ToF16 } from '../../ts/tensor/float16.js';
 
 const all = Uint16Array.from({ length: 65536 }, (_, i) => i);
 
