@@ -58,8 +58,8 @@ inline size_t packed_b_words(size_t cols, size_t steps) {
   return ceil_div(cols, kUnitCols) * panel_words(min_size(steps, kDepth));
 }
 
-// Words of workspace that compute_tile needs for tiles of at most rows x cols x steps, whatever the precision: B, and two
-// blocks of A, the one in use and the next.
+// Words of workspace that compute_tile needs for tiles of at most rows x cols x steps, whatever the precision: B, and
+// two blocks of A, the one in use and the next.
 inline size_t tile_workspace(size_t rows, size_t cols, size_t steps, bool a_transposed) {
   const size_t block = a_transposed ? copied_words<false>(rows, min_size(steps, kTransposedDepth))
                                     : copied_words<true>(rows, min_size(steps, kDepth));
@@ -67,6 +67,19 @@ inline size_t tile_workspace(size_t rows, size_t cols, size_t steps, bool a_tran
   const size_t kept = keeps_b(cols, steps) ? 0 : kKeptWords;
   return max_size(packed_b_words(cols, steps), kept) + 2 * block;
 }
+
+// Asks for rows of A that are read in place a few lines at a time, while the rows before them are multiplied.
+struct Ahead {
+  const float* row = nullptr;
+  size_t ld = 0, rows = 0, lines = 0, line = 0;
+  void fetch(size_t count) {
+    for (; count > 0 && rows > 0; count--) {
+      __builtin_prefetch(row + line * 16, 0, 2);
+      if (++line < lines) continue;
+      line = 0, rows--, row += ld;
+    }
+  }
+};
 
 // compute_tile where B is packed or has contiguous rows.
 template <class Precision, bool RowMajor>
@@ -80,8 +93,12 @@ inline void multiply_tile(const Product& q, Span rows, Span cols, Span steps, fl
   // read too seldom to repay packing or lie as close in memory as they would when packed.
   const size_t from = in_place ? cols.size() / kUnitCols * kUnitCols : 0;
   const bool packs = !(has_b && kept) && from < cols.size();
+  // Numbers that need no rounding are copied only where strides of many pages' worth put them into the same few cache
+  // sets, or where they come from memory in short pieces.
+  const bool far = !RowMajor && q.k * q.lda >= kFarWords;
+  const bool copied = !Precision::kInPlace || (q.lda % 512 == 0 && cols.size() > kUnitCols) || far;
   // Rows of A in a block that is copied ahead.
-  const size_t height = RowMajor ? kUnitRows : q.k * q.lda >= kFarWords ? rows.size() : kPanelRows;
+  const size_t height = RowMajor ? kUnitRows : far ? rows.size() : kPanelRows;
   float* packed_b = work;
   float* block = work + packed_b_words(cols.size(), steps.size());
   float* next_block = block + copied_words<RowMajor>(height, words<Precision>(min_size(depth_most, steps.size())));
@@ -94,12 +111,12 @@ inline void multiply_tile(const Product& q, Span rows, Span cols, Span steps, fl
     feed.steps = min_size(depth_most, steps.end - k0);
     feed.to = to;
     // Steps enough for memory to answer: a word of a block takes as long as its rows and panels are many.
-    feed.ahead = !RowMajor                        ? Precision::kSteps * (1 + 768 / (count * panels))
+    feed.ahead = !RowMajor                       ? Precision::kSteps * (1 + 768 / (count * panels))
                  : i + 2 * kUnitRows <= rows.end ? kUnitRows * q.lda
-                                                  : 0;
+                                                 : 0;
     return feed;
   };
-  copy_block<Precision, RowMajor>(block_at(rows.begin, steps.begin, block));
+  if (copied) copy_block<Precision, RowMajor>(block_at(rows.begin, steps.begin, block));
   for (size_t k0 = steps.begin;;) {
     const size_t depth = min_size(depth_most, steps.end - k0), deep = words<Precision>(depth);
     if (packs && q.b_transposed) {
@@ -108,12 +125,13 @@ inline void multiply_tile(const Product& q, Span rows, Span cols, Span steps, fl
       pack_b<Precision>(q.b + k0 * q.ldb + cols.begin + from, q.ldb, depth, cols.size() - from, packed_b);
     }
     const bool first = k0 == steps.begin;
-    MicroCall call{
-        deep, nullptr, RowMajor ? copied_ld(deep) : kPanelRows, nullptr, 0, nullptr, nullptr, ldc, nullptr, alpha, 0};
+    const size_t lda = !copied ? q.lda : RowMajor ? copied_ld(deep) : kPanelRows;
+    MicroCall call{deep, nullptr, lda, nullptr, 0, nullptr, nullptr, ldc, nullptr, alpha, 0};
     for (size_t begin = rows.begin; begin < rows.end; begin += height) {
       const size_t end = min_size(rows.end, begin + height), calls = ceil_div(end - begin, kUnitRows) * panels;
       Feed next;
-      if (end < rows.end) {
+      if (!copied) {
+      } else if (end < rows.end) {
         next = block_at(end, k0, next_block);
       } else if (k0 + depth < steps.end) {
         next = block_at(rows.begin, k0 + depth, next_block);
@@ -121,7 +139,19 @@ inline void multiply_tile(const Product& q, Span rows, Span cols, Span steps, fl
       size_t turn = 0;
       for (size_t i = begin; i < end; i += kUnitRows) {
         const size_t unit = min_size(kUnitRows, end - i), row = i - begin, corner = (i - rows.begin) * ldc;
-        call.a = RowMajor ? block : block + row / kPanelRows * kPanelRows * deep + row % kPanelRows;
+        Ahead ahead;
+        if (copied) {
+          call.a = RowMajor ? block : block + row / kPanelRows * kPanelRows * deep + row % kPanelRows;
+        } else {
+          call.a = q.a + (RowMajor ? i * q.lda + k0 : k0 * q.lda + i);
+          const size_t left = rows.end - i - unit;
+          if (RowMajor) {
+            ahead = {call.a + kUnitRows * q.lda, q.lda, min_size(kUnitRows, left), depth / 16 + 1, 0};
+          } else if (left > 0) {
+            ahead = {call.a + kUnitRows, q.lda, depth, 1, 0};
+          }
+        }
+        const size_t lines = ceil_div(ahead.rows * ahead.lines, panels);
         const Micro wide = pick_micro<Precision, RowMajor, kUnitVecs>(unit);
         const Micro narrow = pick_micro<Precision, RowMajor, 1>(unit);
         for (size_t j = 0; j < panels; j++) {
@@ -133,6 +163,7 @@ inline void multiply_tile(const Product& q, Span rows, Span cols, Span steps, fl
           call.c = c + corner + column;
           call.bias = first && bias != nullptr ? bias + column : nullptr;
           call.add = !first ? call.c : add != nullptr ? add + corner + column : nullptr;
+          ahead.fetch(lines);
           call.feed = part_of<Precision, RowMajor>(next, turn++, calls);
           (call.width > Vec::N ? wide : narrow)(call);
         }

@@ -1,5 +1,5 @@
-// The microkernel: a tile of C held in registers while K passes by. Each word of K (precision.h) loads kUnitCols columns
-// of B and broadcasts one word of A for each row.
+// The microkernel: a tile of C held in registers while K passes by. Each word of K (precision.h) loads kUnitCols
+// columns of B and broadcasts one word of A for each row.
 #pragma once
 #include "cpu/gemm/feed.h"
 
@@ -43,10 +43,12 @@ void micro(const MicroCall& call) {
   const float* a4 = RowMajor && Rows > 4 ? a + 4 * lda : a;
   const float* a8 = RowMajor && Rows > 8 ? a + 8 * lda : a;
   const size_t lda3 = 3 * lda;
-  const size_t stretches = ceil_div(call.depth, kStretch);
-  for (size_t stretch = 0; stretch < stretches; stretch++) {
-    if (call.feed.from != nullptr) copy_stretch<Precision, RowMajor>(call.feed, stretch, stretches);
-    const size_t steps = min_size(kStretch, call.depth - stretch * kStretch);
+  // One stretch where there is nothing to copy.
+  const bool feeds = call.feed.from != nullptr;
+  const size_t stretch = feeds ? kStretch : call.depth, stretches = ceil_div(call.depth, kStretch);
+  for (size_t begin = 0; begin < call.depth; begin += stretch) {
+    if (feeds) copy_stretch<Precision, RowMajor>(call.feed, begin / kStretch, stretches);
+    const size_t steps = min_size(stretch, call.depth - begin);
 #pragma GCC unroll 2
     for (size_t p = 0; p < steps; p++) {
       Vec y[Vecs];
@@ -69,25 +71,39 @@ void micro(const MicroCall& call) {
     }
   }
   const Vec alpha = Vec::set(call.alpha);
-  const bool whole = call.width == Vecs * Vec::N;
+  if (call.width == Vecs * Vec::N && call.bias == nullptr) {
+    // Whole vectors, and one decision for all of them.
+    if (call.add == nullptr) {
+#pragma GCC unroll 16
+      for (size_t i = 0; i < Rows; i++) {
+#pragma GCC unroll 4
+        for (size_t v = 0; v < Vecs; v++) (acc[i][v] * alpha).store(call.c + i * call.ldc + v * Vec::N);
+      }
+    } else {
+#pragma GCC unroll 16
+      for (size_t i = 0; i < Rows; i++) {
+#pragma GCC unroll 4
+        for (size_t v = 0; v < Vecs; v++) {
+          const size_t at = i * call.ldc + v * Vec::N;
+          (acc[i][v] * alpha + Vec::load(call.add + at)).store(call.c + at);
+        }
+      }
+    }
+    return;
+  }
+  alignas(64) float sums[Rows * Vecs * Vec::N];
 #pragma GCC unroll 16
   for (size_t i = 0; i < Rows; i++) {
-    float* c = call.c + i * call.ldc;
-    const float* add = call.add == nullptr ? nullptr : call.add + i * call.ldc;
 #pragma GCC unroll 4
-    for (size_t v = 0; v < Vecs; v++) {
-      const size_t at = v * Vec::N;
-      Vec r = acc[i][v] * alpha;
-      if (whole) {
-        if (call.bias != nullptr) r = r + Vec::load(call.bias + at);
-        if (add != nullptr) r = r + Vec::load(add + at);
-        r.store(c + at);
-      } else if (at < call.width) {
-        const size_t n = min_size(Vec::N, call.width - at);
-        if (call.bias != nullptr) r = r + Vec::load(call.bias + at, n);
-        if (add != nullptr) r = r + Vec::load(add + at, n);
-        r.store(c + at, n);
-      }
+    for (size_t v = 0; v < Vecs; v++) (acc[i][v] * alpha).store(sums + (i * Vecs + v) * Vec::N);
+  }
+  for (size_t i = 0; i < Rows; i++) {
+    for (size_t at = 0; at < call.width; at += Vec::N) {
+      const size_t n = min_size(Vec::N, call.width - at);
+      Vec r = Vec::load(sums + i * Vecs * Vec::N + at);
+      if (call.bias != nullptr) r = r + Vec::load(call.bias + at, n);
+      if (call.add != nullptr) r = r + Vec::load(call.add + i * call.ldc + at, n);
+      r.store(call.c + i * call.ldc + at, n);
     }
   }
 }

@@ -13,8 +13,8 @@ namespace sweetspot::SWEETSPOT_ISA {
 // too. These two decide the order of sums, and are the same on every machine.
 constexpr size_t kDepth = 384;
 constexpr size_t kTransposedDepth = 256;
-// Words of packed B that a thread keeps from tile to tile, for the tokens of a step (4096) times kTileCols. A last-level
-// cache holds this for each of a few cores; where K is longer B is packed again for every tile.
+// Words of packed B that a thread keeps from tile to tile, for the tokens of a step (4096) times kTileCols. A
+// last-level cache holds this for each of a few cores; where K is longer B is packed again for every tile.
 constexpr size_t kKeptWords = 5u << 18;
 // A transposed A of this size and more comes from memory, which wants long pieces read (the whole tile's), where a
 // cache gives short ones just as fast.
