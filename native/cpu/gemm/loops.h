@@ -130,10 +130,9 @@ inline void multiply_tile(const Product& q, Span rows, Span cols, Span steps, fl
     for (size_t begin = rows.begin; begin < rows.end; begin += height) {
       const size_t end = min_size(rows.end, begin + height), calls = ceil_div(end - begin, kUnitRows) * panels;
       Feed next;
-      if (!copied) {
-      } else if (end < rows.end) {
+      if (copied && end < rows.end) {
         next = block_at(end, k0, next_block);
-      } else if (k0 + depth < steps.end) {
+      } else if (copied && k0 + depth < steps.end) {
         next = block_at(rows.begin, k0 + depth, next_block);
       }
       size_t turn = 0;
