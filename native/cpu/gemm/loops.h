@@ -2,8 +2,9 @@
 // tiles and runs them over the threads. gemm, grouped_gemm and their gradients are run_products with different lists.
 //
 // Inside a tile, for each block of K: B is packed once (it stays in the second-level cache), then every kUnitRows rows
-// of A visit all its panels (they stay in the first level). A thread packs the B it needs itself and keeps it for its
-// next tile of the same columns: each thread packs most of B once, without a second hand-over.
+// of A visit all its panels (they stay in the first level), while the rows after them are copied (feed.h). A thread
+// packs the B it needs itself and keeps it for its next tile of the same columns: each thread packs most of B once,
+// without a second hand-over.
 #pragma once
 #include "cpu/gemm/dot.h"
 #include "cpu/gemm/pack.h"
@@ -38,13 +39,13 @@ constexpr size_t kUnpackedRows = 2 * kUnitRows;
 
 // Steps of K in one block: equal blocks of at most kDepth words.
 template <class Precision>
-inline size_t block_depth(size_t steps) {
-  return max_size(1, even_part(steps, kDepth * Precision::kSteps, 8));
+inline size_t block_depth(size_t steps, bool a_transposed) {
+  return max_size(1, even_part(steps, (a_transposed ? kTransposedDepth : kDepth) * Precision::kSteps, 8));
 }
 
 // Words of the packed B of a tile, all blocks of K; never less for a larger tile, and enough for every precision.
 inline size_t whole_b(size_t cols, size_t steps) {
-  return ceil_div(cols, kUnitCols) * kUnitCols * (steps + ceil_div(steps, kDepth));
+  return ceil_div(cols, kUnitCols) * kUnitCols * (steps + ceil_div(steps, kTransposedDepth));
 }
 
 // Whether it is kept whole, for the next tile of the same columns; else it is packed block by block.
@@ -57,27 +58,124 @@ inline size_t packed_b_words(size_t cols, size_t steps) {
   return ceil_div(cols, kUnitCols) * panel_words(min_size(steps, kDepth));
 }
 
-// Words of workspace that compute_tile needs for tiles of at most rows x cols x steps, whatever the precision.
+// Words of workspace that compute_tile needs for tiles of at most rows x cols x steps, whatever the precision: B, and
+// two blocks of A, the one in use and the next.
 inline size_t tile_workspace(size_t rows, size_t cols, size_t steps, bool a_transposed) {
-  const size_t depth = min_size(steps, 2 * kDepth);
-  const size_t packed_a = a_transposed ? depth * copied_ld(rows) : kUnitRows * copied_ld(depth);
+  const size_t block = a_transposed ? copied_words<false>(rows, min_size(steps, kTransposedDepth))
+                                    : copied_words<true>(rows, min_size(steps, kDepth));
   // A smaller tile of a product may keep its B where the largest one does not.
   const size_t kept = keeps_b(cols, steps) ? 0 : kKeptWords;
-  return max_size(packed_b_words(cols, steps), kept) + round_up(packed_a, 16);
+  return max_size(packed_b_words(cols, steps), kept) + 2 * block;
 }
 
-// Fetches the rows of A of the next microkernel calls a few lines at a time, while the present ones compute.
+// Asks for rows of A that are read in place a few lines at a time, while the rows before them are multiplied.
 struct Ahead {
   const float* row = nullptr;
-  size_t lda = 0, rows = 0, lines = 0, line = 0;
+  size_t ld = 0, rows = 0, lines = 0, line = 0;
   void fetch(size_t count) {
     for (; count > 0 && rows > 0; count--) {
       __builtin_prefetch(row + line * 16, 0, 2);
       if (++line < lines) continue;
-      line = 0, rows--, row += lda;
+      line = 0, rows--, row += ld;
     }
   }
 };
+
+// compute_tile where B is packed or has contiguous rows.
+template <class Precision, bool RowMajor>
+inline void multiply_tile(const Product& q, Span rows, Span cols, Span steps, float alpha, const float* bias,
+                          const float* add, float* c, size_t ldc, float* work, bool has_b) {
+  const size_t depth_most = block_depth<Precision>(steps.size(), !RowMajor);
+  const size_t panels = ceil_div(cols.size(), kUnitCols);
+  const bool kept = keeps_b(cols.size(), steps.size());
+  const bool in_place = Precision::kInPlace && !q.b_transposed && (q.m < kUnpackedRows || cols.size() == q.ldb);
+  // Packed columns begin here: all of them, or only the last few where whole panels are read in place, because they are
+  // read too seldom to repay packing or lie as close in memory as they would when packed.
+  const size_t from = in_place ? cols.size() / kUnitCols * kUnitCols : 0;
+  const bool packs = !(has_b && kept) && from < cols.size();
+  // Numbers that need no rounding are copied only where strides of many pages' worth put them into the same few cache
+  // sets, or where they come from memory in short pieces.
+  const bool far = !RowMajor && q.k * q.lda >= kFarWords;
+  const bool copied = !Precision::kInPlace || (q.lda % 512 == 0 && cols.size() > kUnitCols) || far;
+  // Rows of A in a block that is copied ahead.
+  const size_t height = RowMajor ? kUnitRows : far ? rows.size() : kPanelRows;
+  float* packed_b = work;
+  float* block = work + packed_b_words(cols.size(), steps.size());
+  float* next_block = block + copied_words<RowMajor>(height, words<Precision>(min_size(depth_most, steps.size())));
+  const auto block_at = [&](size_t i, size_t k0, float* to) {
+    const size_t count = min_size(height, rows.end - i);
+    Feed feed;
+    feed.from = RowMajor ? q.a + i * q.lda + k0 : q.a + k0 * q.lda + i;
+    feed.ld = q.lda;
+    feed.rows = count;
+    feed.steps = min_size(depth_most, steps.end - k0);
+    feed.to = to;
+    // Steps enough for memory to answer: a word of a block takes as long as its rows and panels are many.
+    feed.ahead = !RowMajor                       ? Precision::kSteps * (1 + 768 / (count * panels))
+                 : i + 2 * kUnitRows <= rows.end ? kUnitRows * q.lda
+                                                 : 0;
+    return feed;
+  };
+  if (copied) copy_block<Precision, RowMajor>(block_at(rows.begin, steps.begin, block));
+  for (size_t k0 = steps.begin;;) {
+    const size_t depth = min_size(depth_most, steps.end - k0), deep = words<Precision>(depth);
+    if (packs && q.b_transposed) {
+      pack_b_transposed<Precision>(q.b + cols.begin * q.ldb + k0, q.ldb, depth, cols.size(), packed_b);
+    } else if (packs) {
+      pack_b<Precision>(q.b + k0 * q.ldb + cols.begin + from, q.ldb, depth, cols.size() - from, packed_b);
+    }
+    const bool first = k0 == steps.begin;
+    const size_t lda = !copied ? q.lda : RowMajor ? copied_ld(deep) : kPanelRows;
+    MicroCall call{deep, nullptr, lda, nullptr, 0, nullptr, nullptr, ldc, nullptr, alpha, 0};
+    for (size_t begin = rows.begin; begin < rows.end; begin += height) {
+      const size_t end = min_size(rows.end, begin + height), calls = ceil_div(end - begin, kUnitRows) * panels;
+      Feed next;
+      if (copied && end < rows.end) {
+        next = block_at(end, k0, next_block);
+      } else if (copied && k0 + depth < steps.end) {
+        next = block_at(rows.begin, k0 + depth, next_block);
+      }
+      size_t turn = 0;
+      for (size_t i = begin; i < end; i += kUnitRows) {
+        const size_t unit = min_size(kUnitRows, end - i), row = i - begin, corner = (i - rows.begin) * ldc;
+        Ahead ahead;
+        if (copied) {
+          call.a = RowMajor ? block : block + row / kPanelRows * kPanelRows * deep + row % kPanelRows;
+        } else {
+          call.a = q.a + (RowMajor ? i * q.lda + k0 : k0 * q.lda + i);
+          const size_t left = rows.end - i - unit;
+          if (RowMajor) {
+            ahead = {call.a + kUnitRows * q.lda, q.lda, min_size(kUnitRows, left), depth / 16 + 1, 0};
+          } else if (left > 0) {
+            ahead = {call.a + kUnitRows, q.lda, depth, 1, 0};
+          }
+        }
+        const size_t lines = ceil_div(ahead.rows * ahead.lines, panels);
+        const Micro wide = pick_micro<Precision, RowMajor, kUnitVecs>(unit);
+        const Micro narrow = pick_micro<Precision, RowMajor, 1>(unit);
+        for (size_t j = 0; j < panels; j++) {
+          const size_t column = j * kUnitCols;
+          call.width = min_size(kUnitCols, cols.size() - column);
+          call.b = column < from ? q.b + k0 * q.ldb + cols.begin + column
+                                 : packed_b + (column - from) / kUnitCols * panel_words(deep);
+          call.ldb = column < from ? q.ldb : kUnitCols;
+          call.c = c + corner + column;
+          call.bias = first && bias != nullptr ? bias + column : nullptr;
+          call.add = !first ? call.c : add != nullptr ? add + corner + column : nullptr;
+          ahead.fetch(lines);
+          call.feed = part_of<Precision, RowMajor>(next, turn++, calls);
+          (call.width > Vec::N ? wide : narrow)(call);
+        }
+      }
+      float* const used = block;
+      block = next_block;
+      next_block = used;
+    }
+    k0 += depth;
+    if (kept) packed_b += panels * panel_words(deep);
+    if (k0 >= steps.end) return;
+  }
+}
 
 // Rows and columns `rows` x `cols` of the product, over steps `steps` of K only, into c (whose first element is the
 // tile's corner); bias and add as in Product, already moved to the corner. has_b: work holds the packed B of these
@@ -88,75 +186,10 @@ inline void compute_tile(const Product& q, Span rows, Span cols, Span steps, flo
   if (q.b_transposed && !q.a_transposed && q.m <= kThinRows) {
     dot_tile<Precision>({rows.size(), cols.size(), steps.size(), q.a + rows.begin * q.lda + steps.begin, q.lda,
                          q.b + cols.begin * q.ldb + steps.begin, q.ldb, c, add, ldc, bias, alpha});
-    return;
-  }
-  const size_t depth_most = block_depth<Precision>(steps.size());
-  const size_t panels = ceil_div(cols.size(), kUnitCols);
-  const bool kept = keeps_b(cols.size(), steps.size());
-  float* packed_a = work + packed_b_words(cols.size(), steps.size());
-  const bool in_place = Precision::kInPlace && !q.b_transposed && (q.m < kUnpackedRows || cols.size() == q.ldb);
-  // Strides of many pages' worth put the rows of a panel into the same few cache sets.
-  const bool collide = !q.a_transposed && q.lda % 512 == 0 && cols.size() > kUnitCols;
-  const bool copied = collide || !Precision::kInPlace;
-  float* packed_b = work;
-  for (size_t k0 = steps.begin;;) {
-    const size_t depth = min_size(depth_most, steps.end - k0), deep = words<Precision>(depth);
-    // Packed columns begin here: all of them, or only the last few where whole panels are read in place, because they
-    // are read too seldom to repay packing or lie as close in memory as they would when packed.
-    const size_t from = in_place ? cols.size() / kUnitCols * kUnitCols : 0;
-    const bool packs = !(has_b && kept) && from < cols.size();
-    if (packs && q.b_transposed) {
-      pack_b_transposed<Precision>(q.b + cols.begin * q.ldb + k0, q.ldb, depth, cols.size(), packed_b);
-    } else if (packs) {
-      pack_b<Precision>(q.b + k0 * q.ldb + cols.begin + from, q.ldb, depth, cols.size() - from, packed_b);
-    }
-    MicroCall call{deep, nullptr, q.lda, nullptr, 0, nullptr, nullptr, ldc, nullptr, alpha, 0};
-    if (q.a_transposed && copied) {
-      call.lda = copied_ld(rows.size());
-      copy_steps<Precision>(q.a + k0 * q.lda + rows.begin, q.lda, depth, rows.size(), packed_a, call.lda);
-    }
-    const bool first = k0 == steps.begin;
-    for (size_t i = rows.begin; i < rows.end; i += kUnitRows) {
-      const size_t height = min_size(kUnitRows, rows.end - i);
-      Ahead ahead;
-      if (q.a_transposed && copied) {
-        call.a = packed_a + i - rows.begin;
-      } else if (q.a_transposed) {
-        call.a = q.a + k0 * q.lda + i;
-        if (i + kUnitRows < rows.end) ahead = {call.a + kUnitRows, q.lda, depth, 1, 0};
-      } else {
-        call.a = q.a + i * q.lda + k0;
-        if (i + kUnitRows < rows.end) {
-          ahead = {call.a + kUnitRows * q.lda, q.lda, min_size(kUnitRows, rows.end - i - kUnitRows), depth / 16 + 1, 0};
-        }
-        if (copied) {
-          call.lda = copied_ld(deep);
-          copy_rows<Precision>(call.a, q.lda, depth, height, packed_a, call.lda);
-          call.a = packed_a;
-        }
-      }
-      const size_t lines = ceil_div(ahead.rows * ahead.lines, panels);
-      const Micro wide = q.a_transposed ? pick_micro<Precision, false, kUnitVecs>(height)
-                                        : pick_micro<Precision, true, kUnitVecs>(height);
-      const Micro narrow =
-          q.a_transposed ? pick_micro<Precision, false, 1>(height) : pick_micro<Precision, true, 1>(height);
-      const size_t corner = (i - rows.begin) * ldc;
-      for (size_t j = 0; j < panels; j++) {
-        const size_t column = j * kUnitCols;
-        call.width = min_size(kUnitCols, cols.size() - column);
-        call.b = column < from ? q.b + k0 * q.ldb + cols.begin + column
-                               : packed_b + (column - from) / kUnitCols * panel_words(deep);
-        call.ldb = column < from ? q.ldb : kUnitCols;
-        call.c = c + corner + column;
-        call.bias = first && bias != nullptr ? bias + column : nullptr;
-        call.add = !first ? call.c : add != nullptr ? add + corner + column : nullptr;
-        ahead.fetch(lines);
-        (call.width > Vec::N ? wide : narrow)(call);
-      }
-    }
-    k0 += depth;
-    if (kept) packed_b += panels * panel_words(deep);
-    if (k0 >= steps.end) return;
+  } else if (q.a_transposed) {
+    multiply_tile<Precision, false>(q, rows, cols, steps, alpha, bias, add, c, ldc, work, has_b);
+  } else {
+    multiply_tile<Precision, true>(q, rows, cols, steps, alpha, bias, add, c, ldc, work, has_b);
   }
 }
 

@@ -1,18 +1,10 @@
-// Copies blocks of A and B into the order in which the microkernel reads them, as words of a precision.
-//   B: panels of kUnitCols columns, each panel word by word of K; columns past the edge are zeros, whose products are
-//      never stored.
-//   A: read in place, or copied row by row (step by step where it is transposed in memory).
-// Memory is read along its rows, whole blocks at a time: matrices are often wider than the caches have ways.
+// Copies blocks of B into the order in which the microkernel reads them, as words of a precision: panels of kUnitCols
+// columns, each panel word by word of K; columns past the edge are zeros, whose products are never stored. Memory is
+// read along its rows, whole blocks at a time: matrices are often wider than the caches have ways. (A: feed.h.)
 #pragma once
 #include "cpu/gemm/micro.h"
 
 namespace sweetspot::SWEETSPOT_ISA {
-
-// Words of K in `steps` steps.
-template <class Precision>
-inline size_t words(size_t steps) {
-  return ceil_div(steps, Precision::kSteps);
-}
 
 // Rows lie far apart, where prefetching by the processor stops: packing loops fetch what they read a few rows later.
 constexpr size_t kRowsAhead = 6;
@@ -69,26 +61,6 @@ inline void pack_b_transposed(const float* b, size_t ldb, size_t depth, size_t c
       transpose(block);
       for (size_t s = 0; s < words<Precision>(steps); s++) block[s].store(at + s * kUnitCols);
     }
-  }
-}
-
-// Words between rows of a copied factor: whole vectors, an odd number of them, so that rows spread over all cache sets.
-inline size_t copied_ld(size_t words) {
-  return (ceil_div(words, 16) | 1) * 16;
-}
-
-// Steps of A whose rows are contiguous over columns of A^T: a[step * lda + row], copied with `ldto` between words of K.
-template <class Precision>
-inline void copy_steps(const float* a, size_t lda, size_t depth, size_t rows, float* to, size_t ldto) {
-  for (size_t p = 0; p < depth; p += Precision::kSteps, a += Precision::kSteps * lda, to += ldto) {
-    const size_t steps = depth - p;
-    const float* ahead = a + (kRowsAhead < steps ? kRowsAhead * lda : 0);
-    size_t i = 0;
-    for (; i + Vec::N <= rows; i += Vec::N) {
-      for (size_t s = 0; s < Precision::kSteps; s++) __builtin_prefetch(ahead + s * lda + i);
-      Precision::across(a + i, lda, steps).store(to + i);
-    }
-    if (i < rows) Precision::across(a + i, lda, steps, rows - i).store(to + i);
   }
 }
 

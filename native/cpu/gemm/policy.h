@@ -8,13 +8,17 @@
 
 namespace sweetspot::SWEETSPOT_ISA {
 
-// Words of K (a step, or two of bf16) between two visits of a C tile. The rows of A of one microkernel call (12 x
-// kDepth floats at most) take half of a 32 KiB first-level cache, and a packed block of B with the C tile two thirds of
-// a 1 MiB second level. Larger tiles would read A and B less often, but C more: it would no longer stay in the cache
-// between blocks of K.
+// Words of K (a step, or two of bf16) between two visits of a C tile. A packed block of B (256 columns) takes a third
+// of a 1 MiB second-level cache. Where A is transposed, long pieces of its rows are copied ahead, and need room there
+// too. These two decide the order of sums, and are the same on every machine.
 constexpr size_t kDepth = 384;
-// Words of packed B that a thread keeps from tile to tile: more would come from memory again and not from a cache.
-constexpr size_t kKeptWords = 1u << 20;
+constexpr size_t kTransposedDepth = 256;
+// Words of packed B that a thread keeps from tile to tile, for the tokens of a step (4096) times kTileCols. A
+// last-level cache holds this for each of a few cores; where K is longer B is packed again for every tile.
+constexpr size_t kKeptWords = 5u << 18;
+// A transposed A of this size and more comes from memory, which wants long pieces read (the whole tile's), where a
+// cache gives short ones just as fast.
+constexpr size_t kFarWords = 6u << 20;
 constexpr size_t kTileRows = 256;
 constexpr size_t kTileCols = 256;
 // A chunk of K below this would spend its time writing and adding partial tiles.

@@ -20,18 +20,15 @@ struct Fp32 {
   static Vec multiply(Vec x, Vec y, Vec sum) { return fma(x, y, sum); }
 };
 
-// To the nearest bf16, ties to even; a NaN stays one.
+// To the nearest bf16, ties to even; a NaN stays one. In the vector type of GCC and Clang, for all ISAs.
 inline Vec round_to_bf16(Vec x) {
-  float lanes[Vec::N];
-  x.store(lanes);
-  for (size_t i = 0; i < Vec::N; i++) {
-    uint32_t bits;
-    std::memcpy(&bits, lanes + i, 4);
-    const uint32_t nearest = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
-    bits = (bits & 0x7fffffffu) > 0x7f800000u ? bits | 0x00400000u : nearest;
-    std::memcpy(lanes + i, &bits, 4);
-  }
-  return Vec::load(lanes);
+  using Bits = uint32_t __attribute__((vector_size(4 * Vec::N)));
+  Bits bits;
+  std::memcpy(&bits, &x.v, sizeof bits);
+  const Bits nearest = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
+  bits = (bits & 0x7fffffffu) > 0x7f800000u ? bits | 0x00400000u : nearest;
+  std::memcpy(&x.v, &bits, sizeof bits);
+  return x;
 }
 
 #if defined(__AVX512BF16__)
