@@ -75,6 +75,8 @@ enum class Op : uint32_t {
   bank_adamw = 67,
   clip_scale = 80,
   adamw = 81,
+  muon_momentum = 82,
+  muon_update = 83,
   kmeans_assign = 96,
   topk_softmax = 104,
   topk_softmax_backward = 105,
@@ -546,6 +548,35 @@ struct AdamwRow {
   float decayScale;
   static AdamwRow decode(const uint32_t* w) {
     return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, {w[11], w[12]}, w[13], bits_to_float(w[14]), bits_to_float(w[15])};
+  }
+};
+// for each of batch matrices of n numbers, stride apart in g and m: m = momentum m + (1 - momentum) g clip[0]; u = momentum m + (1 - momentum) g clip[0]; x = u / (|u| + eps) with the Frobenius norm, matrices of x one behind the other
+struct MuonMomentumRow {
+  Ref g;
+  Ref clip;
+  Ref m;
+  Ref x;
+  uint32_t batch;
+  uint32_t n;
+  uint32_t stride;
+  float momentum;
+  float eps;
+  static MuonMomentumRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, w[9], w[10], w[11], bits_to_float(w[12]), bits_to_float(w[13])};
+  }
+};
+// for each of batch matrices of n numbers, stride apart in p: p -= lr lrScale (scale x + decay p), lr and decay from hyper as in adamw
+struct MuonUpdateRow {
+  Ref x;
+  Ref hyper;
+  Ref p;
+  uint32_t batch;
+  uint32_t n;
+  uint32_t stride;
+  float scale;
+  float lrScale;
+  static MuonUpdateRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, w[7], w[8], w[9], bits_to_float(w[10]), bits_to_float(w[11])};
   }
 };
 // ids[i] = centroid nearest to x[i] in squared Euclidean distance, the first of equals; distance[i] is that distance, never below 0
@@ -1348,6 +1379,44 @@ inline int64_t adamw_extent([[maybe_unused]] const uint32_t* w, uint32_t index) 
   }
 }
 
+inline constexpr OperandSpec muon_momentum_operands[] = {
+    {"g", Dtype::f32, Role::in, false},
+    {"clip", Dtype::f32, Role::in, false},
+    {"m", Dtype::f32, Role::inout, false},
+    {"x", Dtype::f32, Role::out, false},
+};
+inline constexpr const char* muon_momentum_dims[] = {"batch", "n", "stride"};
+inline int64_t muon_momentum_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t batch = w[9];
+  [[maybe_unused]] const int64_t n = w[10];
+  [[maybe_unused]] const int64_t stride = w[11];
+  switch (index) {
+    case 0: return batch * n == 0 ? 0 : (batch - 1) * stride + n;
+    case 1: return (1);
+    case 2: return batch * n == 0 ? 0 : (batch - 1) * stride + n;
+    case 3: return (batch) * (n);
+    default: return 0;
+  }
+}
+
+inline constexpr OperandSpec muon_update_operands[] = {
+    {"x", Dtype::f32, Role::in, false},
+    {"hyper", Dtype::f32, Role::in, false},
+    {"p", Dtype::f32, Role::inout, false},
+};
+inline constexpr const char* muon_update_dims[] = {"batch", "n", "stride"};
+inline int64_t muon_update_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t batch = w[7];
+  [[maybe_unused]] const int64_t n = w[8];
+  [[maybe_unused]] const int64_t stride = w[9];
+  switch (index) {
+    case 0: return (batch) * (n);
+    case 1: return (8);
+    case 2: return batch * n == 0 ? 0 : (batch - 1) * stride + n;
+    default: return 0;
+  }
+}
+
 inline constexpr OperandSpec kmeans_assign_operands[] = {
     {"x", Dtype::f32, Role::in, false},
     {"centroids", Dtype::f32, Role::in, false},
@@ -1570,6 +1639,8 @@ inline constexpr OpSpec op_specs[] = {
     {67, "bank_adamw", 7, 3, 2, bank_adamw_operands, bank_adamw_dims, bank_adamw_extent},
     {80, "clip_scale", 3, 1, 1, clip_scale_operands, clip_scale_dims, clip_scale_extent},
     {81, "adamw", 6, 1, 2, adamw_operands, adamw_dims, adamw_extent},
+    {82, "muon_momentum", 4, 3, 2, muon_momentum_operands, muon_momentum_dims, muon_momentum_extent},
+    {83, "muon_update", 3, 3, 2, muon_update_operands, muon_update_dims, muon_update_extent},
     {96, "kmeans_assign", 4, 3, 0, kmeans_assign_operands, kmeans_assign_dims, kmeans_assign_extent},
     {104, "topk_softmax", 5, 4, 0, topk_softmax_operands, topk_softmax_dims, topk_softmax_extent},
     {105, "topk_softmax_backward", 8, 4, 0, topk_softmax_backward_operands, topk_softmax_backward_dims, topk_softmax_backward_extent},
@@ -1618,6 +1689,8 @@ inline constexpr OpSpec op_specs[] = {
   X(bank_adamw, BankAdamwRow) \
   X(clip_scale, ClipScaleRow) \
   X(adamw, AdamwRow) \
+  X(muon_momentum, MuonMomentumRow) \
+  X(muon_update, MuonUpdateRow) \
   X(kmeans_assign, KmeansAssignRow) \
   X(topk_softmax, TopkSoftmaxRow) \
   X(topk_softmax_backward, TopkSoftmaxBackwardRow) \

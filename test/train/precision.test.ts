@@ -69,7 +69,7 @@ test('a run keeps to its precision; runs that did not write it down were fp32', 
   writeFileSync(path.join(run, 'config.json'), JSON.stringify({ format: 'sweetspot-run', version: 1 }));
   t.is(startedPrecision(run), 'fp32');
   t.is(startedPrecision(path.join(folder, 'none')), undefined);
-  const asked = { format: 'sweetspot-run', version: 1 } as const;
+  const asked = { format: 'sweetspot-run', version: 1, muon: null, zeroOutputs: false } as const;
   const error = t.throws(() => RunFolder.take(run, { ...asked, precision: 'bf16' } as never), {
     instanceOf: SweetspotError,
     message: /precision/,

@@ -62,6 +62,8 @@ export type OpName =
   | 'bank_adamw'
   | 'clip_scale'
   | 'adamw'
+  | 'muon_momentum'
+  | 'muon_update'
   | 'kmeans_assign'
   | 'topk_softmax'
   | 'topk_softmax_backward'
@@ -109,6 +111,8 @@ export interface OpRows {
   bank_adamw: { required: 'dw' | 'c' | 'hyper' | 'clip' | 't' | 'm' | 'v'; optional: never; dims: 'groups' | 'slices' | 'size'; scalars: 'lrScale' | 'decayScale' };
   clip_scale: { required: 'squares' | 'norm' | 'scale'; optional: never; dims: 'n'; scalars: 'maxNorm' };
   adamw: { required: 'g' | 'hyper' | 'clip' | 'p' | 'm' | 'v'; optional: never; dims: 'n'; scalars: 'lrScale' | 'decayScale' };
+  muon_momentum: { required: 'g' | 'clip' | 'm' | 'x'; optional: never; dims: 'batch' | 'n' | 'stride'; scalars: 'momentum' | 'eps' };
+  muon_update: { required: 'x' | 'hyper' | 'p'; optional: never; dims: 'batch' | 'n' | 'stride'; scalars: 'scale' | 'lrScale' };
   kmeans_assign: { required: 'x' | 'centroids' | 'ids' | 'distance'; optional: never; dims: 'rows' | 'cols' | 'clusters'; scalars: never };
   topk_softmax: { required: 'x' | 'p' | 'ids'; optional: 'bias' | 'lse'; dims: 'rows' | 'experts' | 'k' | 'normalize'; scalars: never };
   topk_softmax_backward: { required: 'dp' | 'x' | 'p' | 'ids' | 'dx'; optional: 'dlse' | 'lse' | 'add'; dims: 'rows' | 'experts' | 'k' | 'normalize'; scalars: never };
@@ -696,6 +700,39 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
     words: 16,
     extents: ([n = 0]) => [(n), (8), (1), (n), (n), (n)],
     shapes: ([n = 0]) => [[n], [8], [1], [n], [n], [n]],
+  },
+  muon_momentum: {
+    code: 82,
+    name: 'muon_momentum',
+    doc: "for each of batch matrices of n numbers, stride apart in g and m: m = momentum m + (1 - momentum) g clip[0]; u = momentum m + (1 - momentum) g clip[0]; x = u / (|u| + eps) with the Frobenius norm, matrices of x one behind the other",
+    tolerance: 'reduce',
+    operands: [
+      { name: 'g', dtype: 'f32', role: 'in', optional: false, shape: 'batch n', inplace: [] },
+      { name: 'clip', dtype: 'f32', role: 'in', optional: false, shape: '1', inplace: [] },
+      { name: 'm', dtype: 'f32', role: 'inout', optional: false, shape: 'batch n', inplace: [] },
+      { name: 'x', dtype: 'f32', role: 'out', optional: false, shape: 'batch n', inplace: [] },
+    ],
+    dims: ["batch","n","stride"],
+    scalars: ["momentum","eps"],
+    words: 14,
+    extents: ([batch = 0, n = 0, stride = 0]) => [batch * n === 0 ? 0 : (batch - 1) * stride + n, (1), batch * n === 0 ? 0 : (batch - 1) * stride + n, (batch) * (n)],
+    shapes: ([batch = 0, n = 0]) => [[batch, n], [1], [batch, n], [batch, n]],
+  },
+  muon_update: {
+    code: 83,
+    name: 'muon_update',
+    doc: "for each of batch matrices of n numbers, stride apart in p: p -= lr lrScale (scale x + decay p), lr and decay from hyper as in adamw",
+    tolerance: 'optimizer',
+    operands: [
+      { name: 'x', dtype: 'f32', role: 'in', optional: false, shape: 'batch n', inplace: [] },
+      { name: 'hyper', dtype: 'f32', role: 'in', optional: false, shape: '8', inplace: [] },
+      { name: 'p', dtype: 'f32', role: 'inout', optional: false, shape: 'batch n', inplace: [] },
+    ],
+    dims: ["batch","n","stride"],
+    scalars: ["scale","lrScale"],
+    words: 12,
+    extents: ([batch = 0, n = 0, stride = 0]) => [(batch) * (n), (8), batch * n === 0 ? 0 : (batch - 1) * stride + n],
+    shapes: ([batch = 0, n = 0]) => [[batch, n], [8], [batch, n]],
   },
   kmeans_assign: {
     code: 96,

@@ -7,11 +7,14 @@ import { Sampler, type SamplerOptions } from '../data/sampler.js';
 import type { Windows } from '../data/windows.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import type { BankConfig } from '../models/config.js';
+import { trainingFlops } from '../models/cost.js';
+import { transformerParameters, zeroOutputs } from '../models/transformer.js';
 import { ParameterSet, type ParameterSpec } from '../nn/parameters.js';
+import { muonStepFlops } from '../optim/muon.js';
 import { loadWeights, saveWeights } from '../train/checkpoint.js';
 import type { OnProgress } from '../train/progress.js';
 import { runStage } from '../train/stage.js';
-import { type RunFolder, readJson } from './run.js';
+import { type RunConfig, type RunFolder, readJson } from './run.js';
 
 export interface PretrainContext {
   readonly backend: Backend;
@@ -71,12 +74,20 @@ export interface TrainOptions {
 export const stepsFor = (context: PretrainContext, tokens: number): number =>
   Math.max(1, Math.round(tokens / (context.run.config.batch * context.run.config.model.contextLength)));
 
+/** Training FLOPs of the dense model for so many tokens, in steps of `batch` windows, its optimizer's products included. */
+export function stepsFlops(config: Pick<RunConfig, 'model' | 'muon' | 'batch'>, tokens: number): number {
+  const steps = Math.ceil(tokens / (config.batch * config.model.contextLength));
+  const optimizer = config.muon === null ? 0 : muonStepFlops(transformerParameters(config.model), config.muon);
+  return trainingFlops(config.model, tokens) + steps * optimizer;
+}
+
 /** Trains one model for `tokens`, writes weights/<stage> and returns its loss and seconds; a stage that is finished is not repeated. */
 export async function trainStage(context: PretrainContext, options: TrainOptions): Promise<StageSummary> {
   const { backend, run } = context;
   const { config } = run;
   if (run.finished(options.stage)) return readJson(run.summary(options.stage)) as StageSummary;
-  const parameters = new ParameterSet(backend, options.specs, { trainable: true });
+  const specs = config.zeroOutputs ? zeroOutputs(options.specs) : options.specs;
+  const parameters = new ParameterSet(backend, specs, { trainable: true });
   try {
     parameters.initialize(config.seed);
     options.initial?.forEach((values, name) => {
@@ -89,6 +100,7 @@ export async function trainStage(context: PretrainContext, options: TrainOptions
       shape: { batch: config.batch, time: config.model.contextLength, precision: config.precision },
       steps: stepsFor(context, options.tokens),
       adamw: config.adamw,
+      muon: config.muon,
       schedule: config.schedule,
       folder: run.path,
       onProgress: context.onProgress,

@@ -9,7 +9,8 @@ import { cutWindows, requireWindows } from '../data/windows.js';
 import { type BankConfig, bankConfig, type TransformerConfig, transformerConfig } from '../models/config.js';
 import { denseParameterCount } from '../models/cost.js';
 import { ADAMW, type AdamWSettings } from '../optim/adamw.js';
-import type { Schedule } from '../optim/schedule.js';
+import { MUON, type MuonSettings } from '../optim/muon.js';
+import { SCHEDULE_SHAPES, type Schedule, type ScheduleShape } from '../optim/schedule.js';
 import { choosePrecision, type Precision } from '../train/precision.js';
 import type { OnProgress } from '../train/progress.js';
 import { domainHistogram, type MethodResult, type PretrainContext } from './context.js';
@@ -46,7 +47,13 @@ export interface PretrainOptions {
   readonly batchTokens?: number | undefined;
   /** Peak learning rate. Default 0.008 at width 64, falling as the square root of the width. */
   readonly learningRate?: number | undefined;
+  /** How the rate falls after its peak. Default cosine. */
+  readonly schedule?: ScheduleShape | undefined;
+  /** Both projections into the residual stream start at zero. Default false. */
+  readonly zeroOutputs?: boolean | undefined;
   readonly adamw?: Partial<AdamWSettings> | undefined;
+  /** Muon for the matrices inside the layers, with AdamW for the rest; {} for its defaults. Default: AdamW for all. */
+  readonly muon?: Partial<MuonSettings> | undefined;
   /**
    * Of the matrix products of training. Default: that of the run to go on with; else bf16 where the processor has
    * instructions for it, and fp32 elsewhere.
@@ -104,9 +111,11 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
     usage('batch tokens', `at least one window of ${model.contextLength}`, batchTokens);
   const learningRate = options.learningRate ?? defaultLearningRate(model.hiddenSize);
   if (!(learningRate > 0 && learningRate < 10)) usage('the learning rate', 'above 0', learningRate);
+  if (options.schedule !== undefined && !SCHEDULE_SHAPES.includes(options.schedule))
+    usage('the schedule', SCHEDULE_SHAPES.join(', '), options.schedule);
   const steps = Math.max(1, Math.round(options.tokens / (batch * model.contextLength)));
   const schedule: Schedule = {
-    shape: 'cosine',
+    shape: options.schedule ?? 'cosine',
     peak: learningRate,
     warmup: Math.min(200, Math.ceil(steps / 20)),
     floor: 0.1,
@@ -123,7 +132,9 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
     tokens: options.tokens,
     batch,
     adamw: { ...ADAMW, ...defined(options.adamw) },
+    muon: options.muon === undefined ? null : { ...MUON, ...defined(options.muon) },
     schedule,
+    zeroOutputs: options.zeroOutputs ?? false,
     precision: choosePrecision(backend, options.precision ?? startedPrecision(options.out)),
     seed: options.seed ?? 0,
     trunkShare: method === 'mixture' ? (options.trunkShare ?? 0.5) : 0,

@@ -4,13 +4,14 @@
 
 import { Sampler } from '../data/sampler.js';
 import { bankParameters, coefficientSpread } from '../models/bank.js';
-import { bankParameterCount, bankStepFlops, trainingFlops } from '../models/cost.js';
+import { bankParameterCount, bankStepFlops } from '../models/cost.js';
 import { groupSlots } from '../train/step.js';
 import {
   corpusSampler,
   type MethodResult,
   type PretrainContext,
   stageWeights,
+  stepsFlops,
   stepsFor,
   trainStage,
 } from './context.js';
@@ -37,8 +38,7 @@ export async function pretrainProjected(context: PretrainContext): Promise<Metho
     loss,
     seconds,
     tokens,
-    flops:
-      trainingFlops(config.model, tokens) + steps * bankStepFlops(config.model, bank, groupSlots(bank, config.batch)),
+    flops: stepsFlops(config, tokens) + steps * bankStepFlops(config.model, bank, groupSlots(bank, config.batch)),
     pretrainParameters: bankParameterCount(config.model, bank),
     // A bank whose coefficients are all alike is a dense model in disguise.
     facts: { coefficientSpread: coefficientSpread(bank, stageWeights(context.run, 'main', specs)) },

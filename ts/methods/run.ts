@@ -14,6 +14,7 @@ import { writeFileAtomic } from '../io/atomic.js';
 import { FolderLock } from '../io/lock.js';
 import type { BankConfig, TransformerConfig } from '../models/config.js';
 import type { AdamWSettings } from '../optim/adamw.js';
+import type { MuonSettings } from '../optim/muon.js';
 import type { Schedule } from '../optim/schedule.js';
 import type { Precision } from '../train/precision.js';
 
@@ -33,7 +34,11 @@ export interface RunConfig {
   readonly tokens: number;
   readonly batch: number;
   readonly adamw: AdamWSettings;
+  /** For hidden matrices; null: AdamW for all. */
+  readonly muon: MuonSettings | null;
   readonly schedule: Schedule;
+  /** Projections into the residual stream start at zero. */
+  readonly zeroOutputs: boolean;
   /** Of the matrix products of training. */
   readonly precision: Precision;
   readonly seed: number;
@@ -155,8 +160,13 @@ export class RunFolder implements Disposable {
   }
 }
 
-/** Folders from before there was a choice were made in fp32. */
-export const withDefaults = (config: unknown): unknown => ({ precision: 'fp32', ...(config as object) });
+/** Folders from before there was a choice were made in fp32, with AdamW. */
+export const withDefaults = (config: unknown): unknown => ({
+  precision: 'fp32',
+  muon: null,
+  zeroOutputs: false,
+  ...(config as object),
+});
 
 /** What a run in `folder` was started in, so that the same command goes on with it on any machine; undefined without one. */
 export function startedPrecision(folder: string): Precision | undefined {

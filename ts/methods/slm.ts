@@ -1,7 +1,7 @@
 // SLM (PAPER, "Models"): one small model pretrained on the generic corpus as it comes. Specialization fine-tunes it.
-import { denseParameterCount, trainingFlops } from '../models/cost.js';
+import { denseParameterCount } from '../models/cost.js';
 import { transformerParameters } from '../models/transformer.js';
-import { corpusSampler, type MethodResult, type PretrainContext, stepsFor, trainStage } from './context.js';
+import { corpusSampler, type MethodResult, type PretrainContext, stepsFlops, stepsFor, trainStage } from './context.js';
 
 export async function pretrainSlm(context: PretrainContext): Promise<MethodResult> {
   const { config } = context.run;
@@ -16,7 +16,7 @@ export async function pretrainSlm(context: PretrainContext): Promise<MethodResul
     loss,
     seconds,
     tokens,
-    flops: trainingFlops(config.model, tokens),
+    flops: stepsFlops(config, tokens),
     pretrainParameters: denseParameterCount(config.model),
     facts: {},
   };

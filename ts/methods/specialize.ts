@@ -11,12 +11,12 @@ import type { Evaluation } from '../eval/perplexity.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { saveDenseFolder } from '../io/huggingface.js';
 import { FolderLock } from '../io/lock.js';
-import { trainingFlops } from '../models/cost.js';
 import type { AdamWSettings } from '../optim/adamw.js';
 import { finetune } from '../train/finetune.js';
 import { choosePrecision, type Precision } from '../train/precision.js';
 import type { OnProgress } from '../train/progress.js';
 import { chooseExpert, EXPERT_CHOICES, type ExpertChoice, type Placement, untrained } from './choose.js';
+import { stepsFlops } from './context.js';
 import { type Method, openRun, readJson, requireSame, withDefaults } from './run.js';
 
 export interface SpecializeOptions {
@@ -145,11 +145,12 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
     learningRate: peak,
     batch,
     adamw: { ...run.config.adamw, ...defined(options.adamw) },
+    muon: run.config.muon,
     precision: choosePrecision(backend, options.precision ?? run.config.precision),
     seed: options.seed ?? run.config.seed,
   };
   const planFile = path.join(part, 'config.json');
-  if (existsSync(planFile)) requireSame(part, withDefaults(readJson(planFile)), plan);
+  if (existsSync(planFile)) requireSame(part, withDefaults(readJson(planFile)), withDefaults(plan));
   else writeFileAtomic(planFile, `${JSON.stringify(plan, null, 2)}\n`);
   const result = await finetune(
     backend,
@@ -164,6 +165,7 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
       evaluateEvery: Math.max(1, Math.min(50, Math.ceil(perEpoch / 2), Math.ceil(steps / 10))),
       patience: 5,
       adamw: plan.adamw,
+      muon: plan.muon,
       precision: plan.precision,
       seed: plan.seed,
     },
@@ -182,7 +184,7 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
     bestStep: result.bestStep,
     steps: result.steps,
     tokens: result.tokens,
-    flops: trainingFlops(model, result.tokens),
+    flops: stepsFlops({ model, muon: plan.muon, batch }, result.tokens),
     seconds: (performance.now() - begin) / 1000,
   };
   await saveDenseFolder(out, model, result.values, run.tokenizer, {

@@ -2,7 +2,7 @@
 //   forward, a token:  2 x (weights that multiply it) + 2 x 2 x (T / 2) x H D a layer for causal attention (scores, values)
 //   training, a token: 3 x forward (backward is twice the forward)
 //   bank, a step:      generating the weights of G clusters is 2 G R size a matrix; its two gradients the same each
-// Embedding look-ups, norms and the optimizer are left out: under 2% at these sizes.
+// Embedding look-ups, norms and AdamW are left out: under 2% at these sizes. Muon counts (ts/optim/muon.ts).
 
 import { sizeOf } from '../tensor/tensor.js';
 import { bankParameters } from './bank.js';

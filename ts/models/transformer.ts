@@ -47,21 +47,32 @@ export function transformerParameters(config: TransformerConfig): ParameterSpec[
     kind: 'vector',
     init: { kind: 'constant', value: 1 },
   });
+  const hidden = (name: string, shape: number[], s: number, parts?: number[]): ParameterSpec => ({
+    ...matrix(name, shape, s),
+    kind: 'hidden',
+    ...(parts === undefined ? {} : { parts }),
+  });
   const specs: ParameterSpec[] = [matrix('embedding', [V, C], std.inner)];
   for (let i = 0; i < config.layers; i++) {
     const names = layerNames(i);
     specs.push(ones(names.inputNorm, C));
-    specs.push(matrix(names.qkv, [(H + 2 * kvHeads) * D, C], std.inner));
+    specs.push(hidden(names.qkv, [(H + 2 * kvHeads) * D, C], std.inner, [H * D, kvHeads * D, kvHeads * D]));
     if (config.qkNorm) specs.push(ones(names.qNorm, D), ones(names.kNorm, D));
-    specs.push(matrix(names.attentionOut, [C, H * D], std.residual));
+    specs.push(hidden(names.attentionOut, [C, H * D], std.residual));
     specs.push(ones(names.postNorm, C));
-    specs.push(matrix(names.gateUp, [2 * F, C], std.inner));
-    specs.push(matrix(names.down, [C, F], std.residual));
+    specs.push(hidden(names.gateUp, [2 * F, C], std.inner, [F, F]));
+    specs.push(hidden(names.down, [C, F], std.residual));
   }
   specs.push(ones('final_norm', C));
   if (!config.tieEmbeddings) specs.push(matrix('output', [V, C], std.inner));
   return specs;
 }
+
+/** The same, with both projections into the residual stream at zero: every layer starts as the identity. */
+export const zeroOutputs = (specs: readonly ParameterSpec[]): ParameterSpec[] =>
+  specs.map((spec) =>
+    /\.(attention\.out|ffn\.down)$/.test(spec.name) ? { ...spec, init: { kind: 'constant', value: 0 } } : spec,
+  );
 
 export interface ForwardParts {
   /** How rows of a layer see earlier ones. Default: causal attention inside each of the B windows. */

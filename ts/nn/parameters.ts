@@ -1,12 +1,12 @@
 // The parameters of one model: named tensors in a few flat buffers, so that the optimizer and the gradient norm are one row
-// for many tensors. Order in the flat buffers: matrices (weight decay), vectors (none), coefficients of a bank (their own
-// learning rate), each a contiguous range. Slices of a bank live apart: they have no gradient buffer (see ts/ops/bank.ts)
+// for many tensors. Order in the flat buffers: matrices at the ends of the model (weight decay), hidden matrices (the same, or
+// Muon), vectors (none), coefficients of a bank (their own learning rate), each a contiguous range. Slices of a bank live apart: they have no gradient buffer (see ts/ops/bank.ts)
 // and are stored tile by tile, slices[tile][r][256], so that one pass over memory makes the weights.
 import type { Backend, BufferId } from '../backend/backend.js';
 import { Prng } from '../tensor/prng.js';
 import { bufferTensor, sizeOf, type Tensor } from '../tensor/tensor.js';
 
-export type ParameterKind = 'matrix' | 'vector' | 'coefficients' | 'slices';
+export type ParameterKind = 'matrix' | 'hidden' | 'vector' | 'coefficients' | 'slices';
 
 export type Initializer =
   | { readonly kind: 'normal'; readonly std: number }
@@ -20,6 +20,8 @@ export interface ParameterSpec {
   readonly shape: readonly number[];
   readonly kind: ParameterKind;
   readonly init: Initializer;
+  /** Hidden: rows of each of the matrices that are stored as one. Default: it is one. */
+  readonly parts?: readonly number[];
 }
 
 /** A contiguous range of the flat buffers: what one optimizer row works on. */
@@ -43,7 +45,7 @@ export type Moment = 'value' | 'm' | 'v';
 export const TILE = 256;
 
 const align = (floats: number): number => Math.ceil(floats / 16) * 16;
-const FLAT: readonly ParameterRange['kind'][] = ['matrix', 'vector', 'coefficients'];
+const FLAT: readonly ParameterRange['kind'][] = ['matrix', 'hidden', 'vector', 'coefficients'];
 
 export class ParameterSet {
   readonly specs: readonly ParameterSpec[];
@@ -55,6 +57,7 @@ export class ParameterSet {
   readonly #tensors = new Map<string, Tensor>();
   readonly #buffers: Record<Moment | 'grad' | 'slices' | 'slices_m' | 'slices_v', BufferId | undefined>;
   readonly #offsets = new Map<string, number>();
+  readonly #begins = new Map<ParameterKind, number>();
 
   /** Allocates zeros. `trainable` adds gradients and the two moments of Adam. */
   constructor(
@@ -76,6 +79,9 @@ export class ParameterSet {
     };
     const bounds = [0];
     for (const list of flat) bounds.push(place(list, bounds.at(-1)!));
+    FLAT.forEach((kind, i) => {
+      this.#begins.set(kind, bounds[i]!);
+    });
     const total = bounds.at(-1)!;
     const bankTotal = place(bank, 0);
     const make = (floats: number, wanted: boolean) => (wanted && floats > 0 ? backend.alloc(floats * 4) : undefined);
@@ -138,6 +144,11 @@ export class ParameterSet {
     const found = this.#tensors.get(name);
     if (found === undefined) throw new RangeError(`no parameter ${name}`);
     return found;
+  }
+
+  /** Values between the start of a parameter's range and its own. */
+  offsetInRange(name: string): number {
+    return this.#offsets.get(name)! - (this.#begins.get(this.#spec(name).kind) ?? 0);
   }
 
   /** Number of values, padding not counted. */

@@ -5,6 +5,7 @@ import { tape } from '../autograd/tape.js';
 import { SweetspotError } from '../backend/errors.js';
 import type { ParameterSet } from '../nn/parameters.js';
 import { sizeOf, type Tensor } from '../tensor/tensor.js';
+import { type MuonSettings, muon } from './muon.js';
 
 export interface AdamWSettings {
   /** Default 0.9. */
@@ -31,9 +32,15 @@ export function hyperValues(settings: AdamWSettings, lr: number, t: number): Flo
 
 /**
  * Writes the optimizer's rows: norm, clipping, update. Every parameter must have received a gradient on this tape.
- * `norm` (1) receives the global gradient norm before clipping.
+ * `norm` (1) receives the global gradient norm before clipping. With `muonSettings`, hidden matrices are updated by Muon.
  */
-export function adamw(parameters: ParameterSet, settings: AdamWSettings, hyper: Tensor, norm: Tensor): void {
+export function adamw(
+  parameters: ParameterSet,
+  settings: AdamWSettings,
+  hyper: Tensor,
+  norm: Tensor,
+  muonSettings?: MuonSettings | null,
+): void {
   const t = tape();
   for (const spec of parameters.specs) {
     const tensor = parameters.tensor(spec.name);
@@ -65,10 +72,12 @@ export function adamw(parameters: ParameterSet, settings: AdamWSettings, hyper: 
   }
   const clip = t.temporary([1]);
   t.emit('clip_scale', { squares, norm, scale: clip }, { n: 1 }, { maxNorm: settings.clip });
+  if (muonSettings) muon(parameters, muonSettings, hyper, clip);
   for (const { kind, value, grad, m, v } of parameters.ranges) {
+    if (kind === 'hidden' && muonSettings) continue;
     const scalars = {
       lrScale: kind === 'coefficients' ? settings.bankScale : 1,
-      decayScale: kind === 'matrix' ? 1 : 0,
+      decayScale: kind === 'matrix' || kind === 'hidden' ? 1 : 0,
     };
     t.emit('adamw', { g: grad, hyper, clip, p: value, m, v }, { n: sizeOf(value.shape) }, scalars);
   }

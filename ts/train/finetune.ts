@@ -12,6 +12,7 @@ import type { TransformerConfig } from '../models/config.js';
 import { transformerParameters } from '../models/transformer.js';
 import { ParameterSet } from '../nn/parameters.js';
 import type { AdamWSettings } from '../optim/adamw.js';
+import type { MuonSettings } from '../optim/muon.js';
 import { loadWeights, saveWeights } from './checkpoint.js';
 import type { Precision } from './precision.js';
 import type { OnProgress } from './progress.js';
@@ -29,6 +30,8 @@ export interface FinetuneSettings {
   /** Evaluations without improvement before stopping. */
   readonly patience: number;
   readonly adamw: AdamWSettings;
+  /** For hidden matrices, in place of AdamW. Default: none. */
+  readonly muon?: MuonSettings | null | undefined;
   /** Of the matrix products of training. Default fp32. */
   readonly precision?: Precision | undefined;
   readonly seed: number | string;
@@ -88,6 +91,7 @@ export async function finetune(
       shape,
       steps: settings.steps,
       adamw: settings.adamw,
+      muon: settings.muon,
       schedule: {
         shape: 'linear',
         peak: settings.learningRate,

@@ -6,6 +6,7 @@ import { SweetspotError } from '../backend/errors.js';
 import type { Sampler, SamplerState } from '../data/sampler.js';
 import { appendLine } from '../io/atomic.js';
 import type { AdamWSettings } from '../optim/adamw.js';
+import type { MuonSettings } from '../optim/muon.js';
 import { learningRate, type Schedule } from '../optim/schedule.js';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
 import { type OnProgress, RateMeter } from './progress.js';
@@ -20,6 +21,8 @@ export interface StageOptions {
   /** Steps of the whole schedule. */
   readonly steps: number;
   readonly adamw: AdamWSettings;
+  /** For hidden matrices, in place of AdamW. Default: none. */
+  readonly muon?: MuonSettings | null | undefined;
   readonly schedule: Schedule;
   /** Run folder: checkpoints go to checkpoints/, metrics to metrics.jsonl. Nothing is written when absent. */
   readonly folder?: string | undefined;
@@ -77,7 +80,7 @@ export async function runStage(backend: Backend, options: StageOptions): Promise
       options.extra?.restore(extra);
     }
   }
-  const trainStep = new TrainStep(backend, model, shape, options.adamw);
+  const trainStep = new TrainStep(backend, model, shape, options.adamw, options.muon);
   const meter = new RateMeter();
   const pending: { step: number; lr: number; result: Promise<StepResult> }[] = [];
   const tokensAStep = shape.batch * shape.time;

@@ -10,6 +10,7 @@ import { outputMatrix, transformer } from '../models/transformer.js';
 import type { ParameterSet } from '../nn/parameters.js';
 import { linearCrossEntropy } from '../ops/cross_entropy.js';
 import { type AdamWSettings, adamw, hyperValues } from '../optim/adamw.js';
+import type { MuonSettings } from '../optim/muon.js';
 import { Program } from '../program/program.js';
 import { bufferTensor, sizeOf, type Tensor } from '../tensor/tensor.js';
 
@@ -104,6 +105,7 @@ export class TrainStep {
     model: TrainableModel,
     readonly shape: BatchShape,
     settings: AdamWSettings,
+    muon: MuonSettings | null = null,
   ) {
     const { config, bank, parameters } = model;
     const { batch: B, time: T } = shape;
@@ -148,7 +150,7 @@ export class TrainStep {
       );
       t.backward([]);
       const norm = t.temporary([1], { name: 'norm' });
-      adamw(parameters, settings, inputs.tensor('hyper', [8], 'f32'), norm);
+      adamw(parameters, settings, inputs.tensor('hyper', [8], 'f32'), norm, muon);
       const sum = t.temporary([1], { name: 'sum' });
       t.emit('reduce_sum', { x: losses, y: sum }, { outer: 1, n: sizeOf(losses.shape), inner: 1 }, { alpha: 1 });
       t.output('loss', sum);

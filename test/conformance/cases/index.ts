@@ -27,6 +27,8 @@ import { cases as groupedGemm } from './grouped_gemm.js';
 import { cases as groupedGemmDw } from './grouped_gemm_dw.js';
 import { cases as kmeansAssign } from './kmeans_assign.js';
 import { cases as mul } from './mul.js';
+import { cases as muonMomentum } from './muon_momentum.js';
+import { cases as muonUpdate } from './muon_update.js';
 import { cases as qkNorm } from './qk_norm.js';
 import { cases as qkNormBackward } from './qk_norm_backward.js';
 import { cases as reduceSum } from './reduce_sum.js';
@@ -77,6 +79,8 @@ export const CASES: { readonly [K in OracleName]: readonly Case[] } = {
   bank_adamw: bankAdamw,
   clip_scale: clipScale,
   adamw,
+  muon_momentum: muonMomentum,
+  muon_update: muonUpdate,
   kmeans_assign: kmeansAssign,
   topk_softmax: topkSoftmax,
   topk_softmax_backward: topkSoftmaxBackward,

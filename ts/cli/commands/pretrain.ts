@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import { SweetspotError } from '../../backend/errors.js';
 import { pretrain as run } from '../../methods/pretrain.js';
 import { METHODS, type Method } from '../../methods/run.js';
+import { SCHEDULE_SHAPES, type ScheduleShape } from '../../optim/schedule.js';
 import { PRECISIONS, type Precision } from '../../train/precision.js';
 import { duration, fields, figure, percent, short } from '../format.js';
 import { count, list, real } from '../numbers.js';
@@ -34,6 +35,9 @@ interface Flags {
   readonly trunkShare?: number;
   readonly batchTokens?: number;
   readonly learningRate?: number;
+  readonly optimizer?: 'adamw' | 'muon';
+  readonly schedule?: ScheduleShape;
+  readonly zeroOutputs?: boolean;
   readonly weightDecay?: number;
   readonly clip?: number;
   readonly precision?: Precision;
@@ -118,6 +122,18 @@ export function pretrain(program: Command): void {
       'peak learning rate (default: 0.008 at width 64, falling as the root of the width)',
       real('--learning-rate'),
     )
+    .addOption(
+      new Option(
+        '--optimizer <name>',
+        'of the matrices inside the layers; the rest has AdamW (default: adamw)',
+      ).choices(['adamw', 'muon']),
+    )
+    .addOption(
+      new Option('--schedule <name>', 'how the learning rate falls after its peak (default: cosine)').choices(
+        SCHEDULE_SHAPES,
+      ),
+    )
+    .option('--zero-outputs', 'projections into the residual stream start at zero (default: small)')
     .option('--weight-decay <x>', 'of matrices (default: 0.1)', real('--weight-decay'))
     .option(
       '--clip <x>',
@@ -162,6 +178,9 @@ export function pretrain(program: Command): void {
       trunkShare: flags.trunkShare,
       batchTokens: flags.batchTokens,
       learningRate: flags.learningRate,
+      schedule: flags.schedule,
+      zeroOutputs: flags.zeroOutputs,
+      muon: flags.optimizer === 'muon' ? {} : undefined,
       adamw: given({ weightDecay: flags.weightDecay, clip: flags.clip }),
       precision: flags.precision,
       seed: flags.seed,
