@@ -1,6 +1,6 @@
 // Where the time of a training step goes: the step's own rows with a clock row between any two of them, replayed in place,
 // so that caches are as they are in training. Sums by op, in milliseconds and as shares, with the rate each op reached.
-//   node dist/bench/profile.js [--size d64,d256] [--precision fp32,bf16] [--isa avx512] [--threads 2] [--rows] [--json]
+//   node dist/bench/profile.js [--size d64,d256-h23] [--precision fp32,bf16] [--isa avx512] [--threads 2] [--rows] [--json]
 //     [--picture file.svg]
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -11,10 +11,17 @@ import { trainingFlops } from '../ts/models/cost.js';
 import { PRECISIONS, type Precision } from '../ts/train/precision.js';
 import { concatenate, rowBytes } from './rows.js';
 import { stepModel } from './step_model.js';
-import { STEP_SIZES } from './step_sizes.js';
+import { BANK_SIZES, STEP_SIZES } from './step_sizes.js';
 
-/** d64, d128 ... of bench/step_sizes.ts. */
-const SIZES = STEP_SIZES.map(({ name }) => name.split(' ')[0]!);
+const widthOf = (name: string) => name.split(' ')[0]!;
+
+/** The sizes of bench/step_sizes.ts: d64, d128 ... and, with a bank of h slices, d256-h23 ... */
+const SIZES = new Map([
+  ...STEP_SIZES.map(({ name, sizes }) => [widthOf(name), { ...sizes, slices: 0, experts: 1, groups: 1 }] as const),
+  ...BANK_SIZES.map(({ name, sizes, slices, experts, groups }) => {
+    return [`${widthOf(name)}-h${slices}`, { ...sizes, slices, experts, groups }] as const;
+  }),
+]);
 
 export interface RowTime {
   readonly row: DecodedRow;
@@ -114,9 +121,9 @@ async function profile(
   precision: Precision,
   each?: (time: RowTime) => void,
 ): Promise<Profile> {
-  const { sizes } = STEP_SIZES.find(({ name }) => name.split(' ')[0] === size)!;
+  const sizes = SIZES.get(size)!;
   const tokens = sizes.batch * sizes.time;
-  const model = stepModel(backend, { ...sizes, slices: 0, experts: 1, groups: 1, dtype: precision });
+  const model = stepModel(backend, { ...sizes, dtype: precision });
   const { step, batch } = model;
   for (let t = 1; t <= 2; t++) await step.run(batch, 1e-3, t);
   const whole: number[] = [];
@@ -125,7 +132,11 @@ async function profile(
     await step.run(batch, 1e-3, t);
     whole.push(performance.now() - begin);
   }
-  const times = await timeRows(backend, step.program.words);
+  // Rows have room for more groups than the batch has, and spend nothing on those.
+  const times = (await timeRows(backend, step.program.words)).map(({ row, ms }) => {
+    const dims = row.dims.map((value, i) => (row.spec.dims[i] === 'groups' ? sizes.groups : value));
+    return { row: { ...row, dims }, ms };
+  });
   const sums = new Map<string, { ms: number; rows: number; flops: number; bytes: number }>();
   for (const time of times) {
     each?.(time);
@@ -216,12 +227,12 @@ async function main(): Promise<void> {
   const sizes = flags.size.split(',');
   const precisions = flags.precision.split(',');
   const unknown = [
-    ...sizes.filter((size) => !SIZES.includes(size)),
+    ...sizes.filter((size) => !SIZES.has(size)),
     ...precisions.filter((p) => !(PRECISIONS as readonly string[]).includes(p)),
   ];
   if (unknown.length > 0)
     throw new Error(
-      `${unknown.join(', ')}: --size takes ${SIZES.join(', ')}; --precision takes ${PRECISIONS.join(', ')}`,
+      `${unknown.join(', ')}: --size takes ${[...SIZES.keys()].join(', ')}; --precision takes ${PRECISIONS.join(', ')}`,
     );
   const backend = openBackend({
     isa: flags.isa,

@@ -229,11 +229,12 @@ struct GroupedGemmRow {
     return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12], w[13], w[14], w[15], w[16]};
   }
 };
-// dw[g] (m, n) = transpose of the rows of a (rows, m) of group g, times the same rows of b (rows, n); a group without rows gives zeros; precision as in gemm
+// dw[g] (m, n) = transpose of the rows of a (rows, m) of group g, times the same rows of b (rows, n); a group without rows gives zeros; count as in bank_mix: the dw of the groups after it, which must have no rows, are not written; precision as in gemm
 struct GroupedGemmDwRow {
   Ref a;
   Ref b;
   Ref offsets;
+  Ref count;
   Ref dw;
   uint32_t groups;
   uint32_t rows;
@@ -241,7 +242,7 @@ struct GroupedGemmDwRow {
   uint32_t n;
   uint32_t precision;
   static GroupedGemmDwRow decode(const uint32_t* w) {
-    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, w[9], w[10], w[11], w[12], w[13]};
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12], w[13], w[14], w[15]};
   }
 };
 // y (rows, n) = sparse (rows, cols) in compressed rows times b (cols, n)
@@ -468,48 +469,54 @@ struct CrossEntropyRow {
     return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12]};
   }
 };
-// w[g] = s + sum_r c[g, r] t_r; slices are stored tile by tile: t[tile][slice][256], size is a multiple of 256 (PAPER: W = sum_r c_r T_r; S is the shared slice)
+// w[g] = s + sum_r c[g, r] t_r; slices are stored tile by tile: t[tile][slice][256], size is a multiple of 256 (PAPER: W = sum_r c_r T_r; S is the shared slice); with count only the first count[0] groups take part: w of the others is not written
 struct BankMixRow {
   Ref t;
   Ref c;
+  Ref count;
   Ref s;
   Ref w;
   uint32_t groups;
   uint32_t slices;
   uint32_t size;
   static BankMixRow decode(const uint32_t* w) {
-    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, w[9], w[10], w[11]};
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12], w[13]};
   }
 };
-// dc[g, r] = <dw[g], t_r>
+// dc[g, r] = <dw[g], t_r> (+ add) and ds = sum_g dw[g] (+ adds); groups after count count as zeros, and their dw is not read
 struct BankMixBackwardRow {
   Ref dw;
   Ref t;
+  Ref count;
   Ref add;
+  Ref adds;
   Ref dc;
+  Ref ds;
   uint32_t groups;
   uint32_t slices;
   uint32_t size;
   static BankMixBackwardRow decode(const uint32_t* w) {
-    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, w[9], w[10], w[11]};
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, {w[11], w[12]}, {w[13], w[14]}, w[15], w[16], w[17]};
   }
 };
-// y[0] = sum over slices and elements of (sum_g c[g, r] dw[g])^2: the squared norm of a slice gradient that is never stored
+// y[0] = sum over slices and elements of (sum_g c[g, r] dw[g])^2: the squared norm of a slice gradient that is never stored; count as in bank_mix_backward
 struct BankSumSquaresRow {
   Ref dw;
   Ref c;
+  Ref count;
   Ref y;
   uint32_t groups;
   uint32_t slices;
   uint32_t size;
   static BankSumSquaresRow decode(const uint32_t* w) {
-    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, w[7], w[8], w[9]};
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, w[9], w[10], w[11]};
   }
 };
-// adamw on slices whose gradient is dt_r = sum_g c[g, r] dw[g], read from the few dw in one pass; layouts of t, m, v as in bank_mix; hyper and clip as in adamw
+// adamw on slices whose gradient is dt_r = sum_g c[g, r] dw[g], read from the few dw in one pass; layouts of t, m, v as in bank_mix, count as in bank_mix_backward; hyper and clip as in adamw
 struct BankAdamwRow {
   Ref dw;
   Ref c;
+  Ref count;
   Ref hyper;
   Ref clip;
   Ref t;
@@ -521,7 +528,7 @@ struct BankAdamwRow {
   float lrScale;
   float decayScale;
   static BankAdamwRow decode(const uint32_t* w) {
-    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, {w[11], w[12]}, {w[13], w[14]}, w[15], w[16], w[17], bits_to_float(w[18]), bits_to_float(w[19])};
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, {w[11], w[12]}, {w[13], w[14]}, {w[15], w[16]}, w[17], w[18], w[19], bits_to_float(w[20]), bits_to_float(w[21])};
   }
 };
 // norm[0] = sqrt(sum of squares[0..n]); scale[0] = min(1, maxNorm / norm), 1 when maxNorm is 0; a norm that is not finite fails
@@ -903,20 +910,22 @@ inline constexpr OperandSpec grouped_gemm_dw_operands[] = {
     {"a", Dtype::f32, Role::in, false},
     {"b", Dtype::f32, Role::in, false},
     {"offsets", Dtype::i32, Role::in, false},
+    {"count", Dtype::i32, Role::in, true},
     {"dw", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* grouped_gemm_dw_dims[] = {"groups", "rows", "m", "n", "precision"};
 inline int64_t grouped_gemm_dw_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
-  [[maybe_unused]] const int64_t groups = w[9];
-  [[maybe_unused]] const int64_t rows = w[10];
-  [[maybe_unused]] const int64_t m = w[11];
-  [[maybe_unused]] const int64_t n = w[12];
-  [[maybe_unused]] const int64_t precision = w[13];
+  [[maybe_unused]] const int64_t groups = w[11];
+  [[maybe_unused]] const int64_t rows = w[12];
+  [[maybe_unused]] const int64_t m = w[13];
+  [[maybe_unused]] const int64_t n = w[14];
+  [[maybe_unused]] const int64_t precision = w[15];
   switch (index) {
     case 0: return (rows) * (m);
     case 1: return (rows) * (n);
     case 2: return (groups+1);
-    case 3: return (groups) * (m) * (n);
+    case 3: return (1);
+    case 4: return (groups) * (m) * (n);
     default: return 0;
   }
 }
@@ -1260,19 +1269,21 @@ inline int64_t cross_entropy_extent([[maybe_unused]] const uint32_t* w, uint32_t
 inline constexpr OperandSpec bank_mix_operands[] = {
     {"t", Dtype::f32, Role::in, false},
     {"c", Dtype::f32, Role::in, false},
+    {"count", Dtype::i32, Role::in, true},
     {"s", Dtype::f32, Role::in, true},
     {"w", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* bank_mix_dims[] = {"groups", "slices", "size"};
 inline int64_t bank_mix_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
-  [[maybe_unused]] const int64_t groups = w[9];
-  [[maybe_unused]] const int64_t slices = w[10];
-  [[maybe_unused]] const int64_t size = w[11];
+  [[maybe_unused]] const int64_t groups = w[11];
+  [[maybe_unused]] const int64_t slices = w[12];
+  [[maybe_unused]] const int64_t size = w[13];
   switch (index) {
     case 0: return slices * size;
     case 1: return (groups) * (slices);
-    case 2: return (size);
-    case 3: return (groups) * (size);
+    case 2: return (1);
+    case 3: return (size);
+    case 4: return (groups) * (size);
     default: return 0;
   }
 }
@@ -1280,19 +1291,25 @@ inline int64_t bank_mix_extent([[maybe_unused]] const uint32_t* w, uint32_t inde
 inline constexpr OperandSpec bank_mix_backward_operands[] = {
     {"dw", Dtype::f32, Role::in, false},
     {"t", Dtype::f32, Role::in, false},
+    {"count", Dtype::i32, Role::in, true},
     {"add", Dtype::f32, Role::in, true},
+    {"adds", Dtype::f32, Role::in, true},
     {"dc", Dtype::f32, Role::out, false},
+    {"ds", Dtype::f32, Role::out, true},
 };
 inline constexpr const char* bank_mix_backward_dims[] = {"groups", "slices", "size"};
 inline int64_t bank_mix_backward_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
-  [[maybe_unused]] const int64_t groups = w[9];
-  [[maybe_unused]] const int64_t slices = w[10];
-  [[maybe_unused]] const int64_t size = w[11];
+  [[maybe_unused]] const int64_t groups = w[15];
+  [[maybe_unused]] const int64_t slices = w[16];
+  [[maybe_unused]] const int64_t size = w[17];
   switch (index) {
     case 0: return (groups) * (size);
     case 1: return slices * size;
-    case 2: return (groups) * (slices);
+    case 2: return (1);
     case 3: return (groups) * (slices);
+    case 4: return (size);
+    case 5: return (groups) * (slices);
+    case 6: return (size);
     default: return 0;
   }
 }
@@ -1300,17 +1317,19 @@ inline int64_t bank_mix_backward_extent([[maybe_unused]] const uint32_t* w, uint
 inline constexpr OperandSpec bank_sum_squares_operands[] = {
     {"dw", Dtype::f32, Role::in, false},
     {"c", Dtype::f32, Role::in, false},
+    {"count", Dtype::i32, Role::in, true},
     {"y", Dtype::f32, Role::out, false},
 };
 inline constexpr const char* bank_sum_squares_dims[] = {"groups", "slices", "size"};
 inline int64_t bank_sum_squares_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
-  [[maybe_unused]] const int64_t groups = w[7];
-  [[maybe_unused]] const int64_t slices = w[8];
-  [[maybe_unused]] const int64_t size = w[9];
+  [[maybe_unused]] const int64_t groups = w[9];
+  [[maybe_unused]] const int64_t slices = w[10];
+  [[maybe_unused]] const int64_t size = w[11];
   switch (index) {
     case 0: return (groups) * (size);
     case 1: return (groups) * (slices);
     case 2: return (1);
+    case 3: return (1);
     default: return 0;
   }
 }
@@ -1318,6 +1337,7 @@ inline int64_t bank_sum_squares_extent([[maybe_unused]] const uint32_t* w, uint3
 inline constexpr OperandSpec bank_adamw_operands[] = {
     {"dw", Dtype::f32, Role::in, false},
     {"c", Dtype::f32, Role::in, false},
+    {"count", Dtype::i32, Role::in, true},
     {"hyper", Dtype::f32, Role::in, false},
     {"clip", Dtype::f32, Role::in, false},
     {"t", Dtype::f32, Role::inout, false},
@@ -1326,17 +1346,18 @@ inline constexpr OperandSpec bank_adamw_operands[] = {
 };
 inline constexpr const char* bank_adamw_dims[] = {"groups", "slices", "size"};
 inline int64_t bank_adamw_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
-  [[maybe_unused]] const int64_t groups = w[15];
-  [[maybe_unused]] const int64_t slices = w[16];
-  [[maybe_unused]] const int64_t size = w[17];
+  [[maybe_unused]] const int64_t groups = w[17];
+  [[maybe_unused]] const int64_t slices = w[18];
+  [[maybe_unused]] const int64_t size = w[19];
   switch (index) {
     case 0: return (groups) * (size);
     case 1: return (groups) * (slices);
-    case 2: return (8);
-    case 3: return (1);
-    case 4: return slices * size;
+    case 2: return (1);
+    case 3: return (8);
+    case 4: return (1);
     case 5: return slices * size;
     case 6: return slices * size;
+    case 7: return slices * size;
     default: return 0;
   }
 }
@@ -1616,7 +1637,7 @@ inline constexpr OpSpec op_specs[] = {
     {9, "bincount", 2, 2, 0, bincount_operands, bincount_dims, bincount_extent},
     {16, "gemm", 5, 13, 1, gemm_operands, gemm_dims, gemm_extent},
     {17, "grouped_gemm", 5, 6, 0, grouped_gemm_operands, grouped_gemm_dims, grouped_gemm_extent},
-    {18, "grouped_gemm_dw", 4, 5, 0, grouped_gemm_dw_operands, grouped_gemm_dw_dims, grouped_gemm_dw_extent},
+    {18, "grouped_gemm_dw", 5, 5, 0, grouped_gemm_dw_operands, grouped_gemm_dw_dims, grouped_gemm_dw_extent},
     {19, "csr_gemm", 5, 4, 0, csr_gemm_operands, csr_gemm_dims, csr_gemm_extent},
     {32, "embedding", 3, 3, 0, embedding_operands, embedding_dims, embedding_extent},
     {33, "embedding_backward", 4, 3, 0, embedding_backward_operands, embedding_backward_dims, embedding_backward_extent},
@@ -1633,10 +1654,10 @@ inline constexpr OpSpec op_specs[] = {
     {44, "softmax", 2, 2, 0, softmax_operands, softmax_dims, softmax_extent},
     {45, "softmax_backward", 3, 2, 0, softmax_backward_operands, softmax_backward_dims, softmax_backward_extent},
     {46, "cross_entropy", 5, 2, 0, cross_entropy_operands, cross_entropy_dims, cross_entropy_extent},
-    {64, "bank_mix", 4, 3, 0, bank_mix_operands, bank_mix_dims, bank_mix_extent},
-    {65, "bank_mix_backward", 4, 3, 0, bank_mix_backward_operands, bank_mix_backward_dims, bank_mix_backward_extent},
-    {66, "bank_sum_squares", 3, 3, 0, bank_sum_squares_operands, bank_sum_squares_dims, bank_sum_squares_extent},
-    {67, "bank_adamw", 7, 3, 2, bank_adamw_operands, bank_adamw_dims, bank_adamw_extent},
+    {64, "bank_mix", 5, 3, 0, bank_mix_operands, bank_mix_dims, bank_mix_extent},
+    {65, "bank_mix_backward", 7, 3, 0, bank_mix_backward_operands, bank_mix_backward_dims, bank_mix_backward_extent},
+    {66, "bank_sum_squares", 4, 3, 0, bank_sum_squares_operands, bank_sum_squares_dims, bank_sum_squares_extent},
+    {67, "bank_adamw", 8, 3, 2, bank_adamw_operands, bank_adamw_dims, bank_adamw_extent},
     {80, "clip_scale", 3, 1, 1, clip_scale_operands, clip_scale_dims, clip_scale_extent},
     {81, "adamw", 6, 1, 2, adamw_operands, adamw_dims, adamw_extent},
     {82, "muon_momentum", 4, 3, 2, muon_momentum_operands, muon_momentum_dims, muon_momentum_extent},

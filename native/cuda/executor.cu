@@ -50,6 +50,12 @@ void describe_fault(const DeviceError& fault, uint32_t opcode, char* text, size_
     case kTooManyChoices:
       std::snprintf(text, size, "%d choices of %u experts", value, extra);
       break;
+    case kCount:
+      std::snprintf(text, size, "a count of %d is outside the %u groups", value, extra);
+      break;
+    case kRowsLeftOut:
+      std::snprintf(text, size, "a count of %d groups leaves out rows", value);
+      break;
     case kNoLse:
       std::snprintf(text, size, "lse is missing, which normalize 0 and dlse need");
       break;

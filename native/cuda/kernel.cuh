@@ -35,6 +35,8 @@ enum ErrorCode : int32_t {
   kSparse,          // value = row whose pointers descend or leave 0..nnz, extra = nnz
   kCastDtype,       // value = from, extra = to
   kTooManyChoices,  // value = k, extra = experts
+  kCount,           // value = groups asked for, extra = groups there is room for
+  kRowsLeftOut,     // grouped_gemm_dw: value = groups asked for, which do not have all the rows
   kNoLse,           // topk_softmax_backward without the lse that it needs
 };
 

@@ -37,6 +37,26 @@ function grouped(label: string, offsets: Numbers, says: RegExp): Mistake[] {
   ];
 }
 
+/** Counts of groups that are no such thing, and one that leaves out rows. */
+function counted(): Mistake[] {
+  const common = { flops: () => 0, length: () => 1, scalars: { lrScale: 1, decayScale: 1 } };
+  const bank = { groups: 3, slices: 2, size: 256 };
+  const entry = (count: number) => ({ with: ['count'] as const, inputs: { count: given([count]) }, label: `${count}` });
+  const wrong = [-1, 4].flatMap((count) => [
+    ...defineCases({ op: 'bank_mix', ...common, list: [{ dims: bank, ...entry(count) }] }),
+    ...defineCases({ op: 'bank_mix_backward', ...common, list: [{ dims: bank, ...entry(count) }] }),
+    ...defineCases({ op: 'bank_sum_squares', ...common, list: [{ dims: bank, ...entry(count) }] }),
+    ...defineCases({ op: 'bank_adamw', ...common, list: [{ dims: bank, ...entry(count) }] }),
+  ]);
+  const dims = { groups: 3, rows: 9, m: 5, n: 4, precision: 0 };
+  const inputs = { offsets: given([0, 3, 6, 9]), count: given([2]) };
+  const list = [{ dims, with: ['count'] as const, inputs, label: 'rows left out' }];
+  return [
+    ...wrong.map((item) => ({ item, says: /count of (-1|4) .* 3 groups/ })),
+    { item: defineCases({ op: 'grouped_gemm_dw', ...common, list })[0]!, says: /count of 2 .* rows/ },
+  ];
+}
+
 function ids<K extends 'embedding' | 'embedding_backward'>(op: K, bad: number): Mistake {
   const dims = { rows: 4, cols: 5, vocab: 7 } as CaseEntry<K>['dims'];
   const inputs = { ids: given([0, 6, bad, 1]) } as NonNullable<CaseEntry<K>['inputs']>;
@@ -140,6 +160,7 @@ const MISTAKES: readonly Mistake[] = [
   ...grouped('late start', [1, 3, 6, 9], /offset/),
   ...grouped('early end', [0, 3, 6, 8], /offset/),
   ...grouped('negative', [0, -3, 6, 9], /offset/),
+  ...counted(),
   decode(8, 1),
   decode(6, 3),
   decode(-1, 1),

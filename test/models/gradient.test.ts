@@ -26,6 +26,12 @@ const small = smallConfig(V, { layers: 2 });
 const bank = bankConfig(small, { slices: 3, experts: 5, expertVector: 4, projectedLayers: [1] });
 // Groups of one window, two and one; an empty group in between, as when fewer clusters are present than there is room for.
 const groups = { clusters: Int32Array.of(3, 0, 4, 1), offsets: Int32Array.of(0, T, 3 * T, 3 * T, 4 * T) };
+// The same windows in slots of which the last is not used.
+const spare = {
+  clusters: Int32Array.of(3, 0, 1, 0),
+  offsets: Int32Array.of(0, T, 3 * T, 4 * T, 4 * T),
+  count: Int32Array.of(3),
+};
 const batch = batchOf('batch');
 
 const cases: readonly {
@@ -36,6 +42,7 @@ const cases: readonly {
 }[] = [
   ...Object.entries(LAYOUTS).map(([name, given]) => ({ name, batch, given, options: {} })),
   { name: 'bank with a shared slice', batch: { ...batch, ...groups }, given: {}, options: { bank } },
+  { name: 'bank with a slot to spare', batch: { ...batch, ...spare }, given: {}, options: { bank } },
   { name: 'bank without', batch: { ...batch, ...groups }, given: {}, options: { bank: { ...bank, shared: false } } },
 ];
 

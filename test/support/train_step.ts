@@ -20,6 +20,8 @@ export interface TestBatch {
   /** For a bank: cluster of each group (G), and the row where each begins, and the end (G + 1). */
   readonly clusters?: Int32Array;
   readonly offsets?: Int32Array;
+  /** How many of the groups there are (1); all when absent. */
+  readonly count?: Int32Array;
 }
 
 export interface TestStepOptions {
@@ -35,7 +37,7 @@ export class TestStep {
   readonly loss: Tensor;
   readonly #inputs: Tensor[] = [];
   readonly #hyper: Tensor;
-  #slices: { readonly name: string; readonly groups: number }[] = [];
+  #slices: { readonly name: string; readonly groups: number; readonly present: number }[] = [];
   #step = 0;
 
   constructor(
@@ -48,7 +50,7 @@ export class TestStep {
     const specs = bank === undefined ? transformerParameters(config) : bankParameters(config, bank);
     this.parameters = new ParameterSet(backend, specs, { trainable: true });
     const rows = batch.batch * batch.time;
-    const count = batch.targets.filter((target) => target >= 0).length;
+    const counted = batch.targets.filter((target) => target >= 0).length;
     const tokens = this.#input('tokens', batch.tokens, [batch.batch, batch.time]);
     const targets = this.#input('targets', batch.targets, [rows]);
     const positions = this.#input(
@@ -56,28 +58,35 @@ export class TestStep {
       Int32Array.from({ length: rows }, (_, i) => i % batch.time),
       [rows],
     );
-    const scale = this.#input('scale', Float32Array.of(1 / count), [1]);
+    const scale = this.#input('scale', Float32Array.of(1 / counted), [1]);
     this.#hyper = this.#input('hyper', new Float32Array(8), [8]);
     this.loss = this.#input('loss', new Float32Array(1), [1]);
     const norm = this.#input('norm', new Float32Array(1), [1]);
     const clusters =
       bank === undefined ? undefined : this.#input('clusters', batch.clusters!, [batch.clusters!.length]);
     const offsets = bank === undefined ? undefined : this.#input('offsets', batch.offsets!, [batch.offsets!.length]);
+    const count = batch.count === undefined ? undefined : this.#input('count', batch.count, [1]);
 
     this.program = Program.record(backend, 'test step', (tape) => {
       const { parameters } = this;
       const parts =
         bank === undefined
           ? {}
-          : { feedForward: bankFeedForward(bank, parameters, expertVectors(parameters, clusters!), offsets!) };
+          : {
+              feedForward: bankFeedForward(bank, parameters, expertVectors(parameters, clusters!), {
+                offsets: offsets!,
+                count,
+              }),
+            };
       const hidden = transformer(config, parameters, tokens, positions, parts);
       const losses = linearCrossEntropy(hidden, outputMatrix(config, parameters), targets, scale);
-      tape.emit('reduce_sum', { x: losses, y: this.loss }, { outer: 1, n: rows, inner: 1 }, { alpha: 1 / count });
+      tape.emit('reduce_sum', { x: losses, y: this.loss }, { outer: 1, n: rows, inner: 1 }, { alpha: 1 / counted });
       tape.backward([]);
       for (const { slices, dw, coefficients } of tape.bankGradients) {
         tape.output(`dw ${slices.name}`, dw);
         tape.output(`c ${slices.name}`, coefficients);
-        this.#slices.push({ name: slices.name, groups: coefficients.shape[0]! });
+        const groups = coefficients.shape[0]!;
+        this.#slices.push({ name: slices.name, groups, present: batch.count?.[0] ?? groups });
       }
       if (optimizer !== undefined) adamw(parameters, optimizer, this.#hyper, norm);
     });
@@ -101,12 +110,12 @@ export class TestStep {
       if (kind === 'slices') continue;
       all.set(name, Float64Array.from(await this.#read(this.parameters.tensor(name).grad!)));
     }
-    for (const { name, groups } of this.#slices) {
+    for (const { name, groups, present } of this.#slices) {
       const dw = await this.program.read(`dw ${name}`);
       const c = await this.program.read(`c ${name}`);
       const [size, slices] = [dw.length / groups, c.length / groups];
       const gradient = new Float64Array(slices * size);
-      for (let g = 0; g < groups; g++)
+      for (let g = 0; g < present; g++)
         for (let r = 0; r < slices; r++)
           for (let i = 0; i < size; i++) gradient[r * size + i]! += c[g * slices + r]! * dw[g * size + i]!;
       all.set(name, gradient);

@@ -34,6 +34,8 @@ export interface BankGradient {
   readonly dw: Tensor;
   /** (G, R) coefficients they were generated with. */
   readonly coefficients: Tensor;
+  /** i32 (1): how many of the G groups there are in a run, all without one. */
+  readonly count: Tensor | undefined;
 }
 
 /** How matrix products treat their factors: as they are, or rounded to bf16. Sums are f32 in both. */

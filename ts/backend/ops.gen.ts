@@ -88,7 +88,7 @@ export interface OpRows {
   bincount: { required: 'ids' | 'y'; optional: never; dims: 'n' | 'vocab'; scalars: never };
   gemm: { required: 'a' | 'b' | 'c'; optional: 'bias' | 'add'; dims: 'batch' | 'm' | 'n' | 'k' | 'transA' | 'transB' | 'lda' | 'ldb' | 'ldc' | 'strideA' | 'strideB' | 'strideC' | 'precision'; scalars: 'alpha' };
   grouped_gemm: { required: 'a' | 'b' | 'offsets' | 'c'; optional: 'add'; dims: 'groups' | 'rows' | 'n' | 'k' | 'transB' | 'precision'; scalars: never };
-  grouped_gemm_dw: { required: 'a' | 'b' | 'offsets' | 'dw'; optional: never; dims: 'groups' | 'rows' | 'm' | 'n' | 'precision'; scalars: never };
+  grouped_gemm_dw: { required: 'a' | 'b' | 'offsets' | 'dw'; optional: 'count'; dims: 'groups' | 'rows' | 'm' | 'n' | 'precision'; scalars: never };
   csr_gemm: { required: 'indptr' | 'indices' | 'values' | 'b' | 'y'; optional: never; dims: 'rows' | 'cols' | 'nnz' | 'n'; scalars: never };
   embedding: { required: 'table' | 'ids' | 'y'; optional: never; dims: 'rows' | 'cols' | 'vocab'; scalars: never };
   embedding_backward: { required: 'dy' | 'ids' | 'dtable'; optional: 'add'; dims: 'rows' | 'cols' | 'vocab'; scalars: never };
@@ -105,10 +105,10 @@ export interface OpRows {
   softmax: { required: 'x' | 'y'; optional: never; dims: 'rows' | 'cols'; scalars: never };
   softmax_backward: { required: 'dy' | 'y' | 'dx'; optional: never; dims: 'rows' | 'cols'; scalars: never };
   cross_entropy: { required: 'logits' | 'targets' | 'loss'; optional: 'scale' | 'dlogits'; dims: 'rows' | 'vocab'; scalars: never };
-  bank_mix: { required: 't' | 'c' | 'w'; optional: 's'; dims: 'groups' | 'slices' | 'size'; scalars: never };
-  bank_mix_backward: { required: 'dw' | 't' | 'dc'; optional: 'add'; dims: 'groups' | 'slices' | 'size'; scalars: never };
-  bank_sum_squares: { required: 'dw' | 'c' | 'y'; optional: never; dims: 'groups' | 'slices' | 'size'; scalars: never };
-  bank_adamw: { required: 'dw' | 'c' | 'hyper' | 'clip' | 't' | 'm' | 'v'; optional: never; dims: 'groups' | 'slices' | 'size'; scalars: 'lrScale' | 'decayScale' };
+  bank_mix: { required: 't' | 'c' | 'w'; optional: 'count' | 's'; dims: 'groups' | 'slices' | 'size'; scalars: never };
+  bank_mix_backward: { required: 'dw' | 't' | 'dc'; optional: 'count' | 'add' | 'adds' | 'ds'; dims: 'groups' | 'slices' | 'size'; scalars: never };
+  bank_sum_squares: { required: 'dw' | 'c' | 'y'; optional: 'count'; dims: 'groups' | 'slices' | 'size'; scalars: never };
+  bank_adamw: { required: 'dw' | 'c' | 'hyper' | 'clip' | 't' | 'm' | 'v'; optional: 'count'; dims: 'groups' | 'slices' | 'size'; scalars: 'lrScale' | 'decayScale' };
   clip_scale: { required: 'squares' | 'norm' | 'scale'; optional: never; dims: 'n'; scalars: 'maxNorm' };
   adamw: { required: 'g' | 'hyper' | 'clip' | 'p' | 'm' | 'v'; optional: never; dims: 'n'; scalars: 'lrScale' | 'decayScale' };
   muon_momentum: { required: 'g' | 'clip' | 'm' | 'x'; optional: never; dims: 'batch' | 'n' | 'stride'; scalars: 'momentum' | 'eps' };
@@ -304,19 +304,20 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
   grouped_gemm_dw: {
     code: 18,
     name: 'grouped_gemm_dw',
-    doc: "dw[g] (m, n) = transpose of the rows of a (rows, m) of group g, times the same rows of b (rows, n); a group without rows gives zeros; precision as in gemm",
+    doc: "dw[g] (m, n) = transpose of the rows of a (rows, m) of group g, times the same rows of b (rows, n); a group without rows gives zeros; count as in bank_mix: the dw of the groups after it, which must have no rows, are not written; precision as in gemm",
     tolerance: 'reduce',
     operands: [
       { name: 'a', dtype: 'f32', role: 'in', optional: false, shape: 'rows m', inplace: [] },
       { name: 'b', dtype: 'f32', role: 'in', optional: false, shape: 'rows n', inplace: [] },
       { name: 'offsets', dtype: 'i32', role: 'in', optional: false, shape: 'groups+1', inplace: [] },
+      { name: 'count', dtype: 'i32', role: 'in', optional: true, shape: '1', inplace: [] },
       { name: 'dw', dtype: 'f32', role: 'out', optional: false, shape: 'groups m n', inplace: [] },
     ],
     dims: ["groups","rows","m","n","precision"],
     scalars: [],
-    words: 14,
-    extents: ([groups = 0, rows = 0, m = 0, n = 0]) => [(rows) * (m), (rows) * (n), (groups+1), (groups) * (m) * (n)],
-    shapes: ([groups = 0, rows = 0, m = 0, n = 0]) => [[rows, m], [rows, n], [groups+1], [groups, m, n]],
+    words: 16,
+    extents: ([groups = 0, rows = 0, m = 0, n = 0]) => [(rows) * (m), (rows) * (n), (groups+1), (1), (groups) * (m) * (n)],
+    shapes: ([groups = 0, rows = 0, m = 0, n = 0]) => [[rows, m], [rows, n], [groups+1], [1], [groups, m, n]],
   },
   csr_gemm: {
     code: 19,
@@ -599,61 +600,67 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
   bank_mix: {
     code: 64,
     name: 'bank_mix',
-    doc: "w[g] = s + sum_r c[g, r] t_r; slices are stored tile by tile: t[tile][slice][256], size is a multiple of 256 (PAPER: W = sum_r c_r T_r; S is the shared slice)",
+    doc: "w[g] = s + sum_r c[g, r] t_r; slices are stored tile by tile: t[tile][slice][256], size is a multiple of 256 (PAPER: W = sum_r c_r T_r; S is the shared slice); with count only the first count[0] groups take part: w of the others is not written",
     tolerance: 'reduce',
     operands: [
       { name: 't', dtype: 'f32', role: 'in', optional: false, shape: 'size/256 slices 256', inplace: [] },
       { name: 'c', dtype: 'f32', role: 'in', optional: false, shape: 'groups slices', inplace: [] },
+      { name: 'count', dtype: 'i32', role: 'in', optional: true, shape: '1', inplace: [] },
       { name: 's', dtype: 'f32', role: 'in', optional: true, shape: 'size', inplace: [] },
       { name: 'w', dtype: 'f32', role: 'out', optional: false, shape: 'groups size', inplace: [] },
     ],
     dims: ["groups","slices","size"],
     scalars: [],
-    words: 12,
-    extents: ([groups = 0, slices = 0, size = 0]) => [slices * size, (groups) * (slices), (size), (groups) * (size)],
-    shapes: ([groups = 0, slices = 0, size = 0]) => [[size/256, slices, 256], [groups, slices], [size], [groups, size]],
+    words: 14,
+    extents: ([groups = 0, slices = 0, size = 0]) => [slices * size, (groups) * (slices), (1), (size), (groups) * (size)],
+    shapes: ([groups = 0, slices = 0, size = 0]) => [[size/256, slices, 256], [groups, slices], [1], [size], [groups, size]],
   },
   bank_mix_backward: {
     code: 65,
     name: 'bank_mix_backward',
-    doc: "dc[g, r] = <dw[g], t_r>",
+    doc: "dc[g, r] = <dw[g], t_r> (+ add) and ds = sum_g dw[g] (+ adds); groups after count count as zeros, and their dw is not read",
     tolerance: 'reduce',
     operands: [
       { name: 'dw', dtype: 'f32', role: 'in', optional: false, shape: 'groups size', inplace: [] },
       { name: 't', dtype: 'f32', role: 'in', optional: false, shape: 'size/256 slices 256', inplace: [] },
+      { name: 'count', dtype: 'i32', role: 'in', optional: true, shape: '1', inplace: [] },
       { name: 'add', dtype: 'f32', role: 'in', optional: true, shape: 'groups slices', inplace: [] },
+      { name: 'adds', dtype: 'f32', role: 'in', optional: true, shape: 'size', inplace: [] },
       { name: 'dc', dtype: 'f32', role: 'out', optional: false, shape: 'groups slices', inplace: ["add"] },
+      { name: 'ds', dtype: 'f32', role: 'out', optional: true, shape: 'size', inplace: ["adds"] },
     ],
     dims: ["groups","slices","size"],
     scalars: [],
-    words: 12,
-    extents: ([groups = 0, slices = 0, size = 0]) => [(groups) * (size), slices * size, (groups) * (slices), (groups) * (slices)],
-    shapes: ([groups = 0, slices = 0, size = 0]) => [[groups, size], [size/256, slices, 256], [groups, slices], [groups, slices]],
+    words: 18,
+    extents: ([groups = 0, slices = 0, size = 0]) => [(groups) * (size), slices * size, (1), (groups) * (slices), (size), (groups) * (slices), (size)],
+    shapes: ([groups = 0, slices = 0, size = 0]) => [[groups, size], [size/256, slices, 256], [1], [groups, slices], [size], [groups, slices], [size]],
   },
   bank_sum_squares: {
     code: 66,
     name: 'bank_sum_squares',
-    doc: "y[0] = sum over slices and elements of (sum_g c[g, r] dw[g])^2: the squared norm of a slice gradient that is never stored",
+    doc: "y[0] = sum over slices and elements of (sum_g c[g, r] dw[g])^2: the squared norm of a slice gradient that is never stored; count as in bank_mix_backward",
     tolerance: 'reduce',
     operands: [
       { name: 'dw', dtype: 'f32', role: 'in', optional: false, shape: 'groups size', inplace: [] },
       { name: 'c', dtype: 'f32', role: 'in', optional: false, shape: 'groups slices', inplace: [] },
+      { name: 'count', dtype: 'i32', role: 'in', optional: true, shape: '1', inplace: [] },
       { name: 'y', dtype: 'f32', role: 'out', optional: false, shape: '1', inplace: [] },
     ],
     dims: ["groups","slices","size"],
     scalars: [],
-    words: 10,
-    extents: ([groups = 0, slices = 0, size = 0]) => [(groups) * (size), (groups) * (slices), (1)],
-    shapes: ([groups = 0, slices = 0, size = 0]) => [[groups, size], [groups, slices], [1]],
+    words: 12,
+    extents: ([groups = 0, slices = 0, size = 0]) => [(groups) * (size), (groups) * (slices), (1), (1)],
+    shapes: ([groups = 0, slices = 0, size = 0]) => [[groups, size], [groups, slices], [1], [1]],
   },
   bank_adamw: {
     code: 67,
     name: 'bank_adamw',
-    doc: "adamw on slices whose gradient is dt_r = sum_g c[g, r] dw[g], read from the few dw in one pass; layouts of t, m, v as in bank_mix; hyper and clip as in adamw",
+    doc: "adamw on slices whose gradient is dt_r = sum_g c[g, r] dw[g], read from the few dw in one pass; layouts of t, m, v as in bank_mix, count as in bank_mix_backward; hyper and clip as in adamw",
     tolerance: 'optimizer',
     operands: [
       { name: 'dw', dtype: 'f32', role: 'in', optional: false, shape: 'groups size', inplace: [] },
       { name: 'c', dtype: 'f32', role: 'in', optional: false, shape: 'groups slices', inplace: [] },
+      { name: 'count', dtype: 'i32', role: 'in', optional: true, shape: '1', inplace: [] },
       { name: 'hyper', dtype: 'f32', role: 'in', optional: false, shape: '8', inplace: [] },
       { name: 'clip', dtype: 'f32', role: 'in', optional: false, shape: '1', inplace: [] },
       { name: 't', dtype: 'f32', role: 'inout', optional: false, shape: 'size/256 slices 256', inplace: [] },
@@ -662,9 +669,9 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
     ],
     dims: ["groups","slices","size"],
     scalars: ["lrScale","decayScale"],
-    words: 20,
-    extents: ([groups = 0, slices = 0, size = 0]) => [(groups) * (size), (groups) * (slices), (8), (1), slices * size, slices * size, slices * size],
-    shapes: ([groups = 0, slices = 0, size = 0]) => [[groups, size], [groups, slices], [8], [1], [size/256, slices, 256], [size/256, slices, 256], [size/256, slices, 256]],
+    words: 22,
+    extents: ([groups = 0, slices = 0, size = 0]) => [(groups) * (size), (groups) * (slices), (1), (8), (1), slices * size, slices * size, slices * size],
+    shapes: ([groups = 0, slices = 0, size = 0]) => [[groups, size], [groups, slices], [1], [8], [1], [size/256, slices, 256], [size/256, slices, 256], [size/256, slices, 256]],
   },
   clip_scale: {
     code: 80,

@@ -65,12 +65,20 @@ export function bankParameters(config: TransformerConfig, bank: BankConfig): Par
   return specs;
 }
 
-/** The feed-forward block of a batch whose windows are sorted by group: experts vectors (G, m), offsets i32 (G + 1) in rows. */
+/** Which rows of a batch belong to which group, in buffers that a step fills. */
+export interface Groups {
+  /** i32 (G + 1): the rows of group g are offsets[g] .. offsets[g + 1]. */
+  readonly offsets: Tensor;
+  /** i32 (1): how many groups have rows, the first ones; nothing is spent on the others. Default: all. */
+  readonly count?: Tensor | undefined;
+}
+
+/** The feed-forward block of a batch whose windows are sorted by group: experts vectors (G, m). */
 export function bankFeedForward(
   bank: BankConfig,
   parameters: ParameterSet,
   vectors: Tensor,
-  offsets: Tensor,
+  { offsets, count }: Groups,
 ): (x: Tensor, layer: number) => Tensor {
   const dense = denseFeedForward(parameters);
   const shared = (name: string) => (bank.shared ? parameters.tensor(name) : undefined);
@@ -78,9 +86,9 @@ export function bankFeedForward(
     if (!bank.projectedLayers.includes(layer)) return dense(x, layer);
     const names = bankNames(layer);
     const c = matmul(vectors, parameters.tensor(names.mixing)); // (G, R)
-    const gateUp = bankMix(parameters.tensor(names.gateUp), c, shared(layerNames(layer).gateUp)); // (G, 2F, C)
-    const down = bankMix(parameters.tensor(names.down), c, shared(layerNames(layer).down)); // (G, C, F)
-    return groupedLinear(swiglu(groupedLinear(x, gateUp, offsets)), down, offsets);
+    const gateUp = bankMix(parameters.tensor(names.gateUp), c, shared(layerNames(layer).gateUp), count); // (G, 2F, C)
+    const down = bankMix(parameters.tensor(names.down), c, shared(layerNames(layer).down), count); // (G, C, F)
+    return groupedLinear(swiglu(groupedLinear(x, gateUp, offsets, count)), down, offsets, count);
   };
 }
 

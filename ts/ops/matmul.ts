@@ -82,8 +82,11 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
   return y;
 }
 
-/** Rows sorted by group, each group with its own weights: x (N, in), w (G, out, in), offsets i32 (G + 1) -> (N, out). */
-export function groupedLinear(x: Tensor, w: Tensor, offsets: Tensor): Tensor {
+/**
+ * Rows sorted by group, each group with its own weights: x (N, in), w (G, out, in), offsets i32 (G + 1) -> (N, out). With
+ * `count`, i32 (1), groups from there on have no rows, and the gradient of their weights is left unwritten.
+ */
+export function groupedLinear(x: Tensor, w: Tensor, offsets: Tensor, count?: Tensor | undefined): Tensor {
   const t = tape();
   const [groups, out, width] = [w.shape[0]!, w.shape[1]!, w.shape[2]!];
   expectWidth('groupedLinear', x, width);
@@ -109,7 +112,7 @@ export function groupedLinear(x: Tensor, w: Tensor, offsets: Tensor): Tensor {
     t.gradVia(w, (dw) =>
       t.emit(
         'grouped_gemm_dw',
-        { a: dy, b: x, offsets, dw },
+        { a: dy, b: x, offsets, count, dw },
         { groups, rows, m: out, n: width, precision: precision() },
         {},
       ),

@@ -58,10 +58,15 @@ export function adamw(
     t.emit('sum_squares', { x: parameters.gradients, y }, { n: sizeOf(parameters.gradients.shape) }, {});
     parts.push(y);
   }
-  for (const { dw, coefficients } of t.bankGradients) {
+  for (const { dw, coefficients, count } of t.bankGradients) {
     const y = t.temporary([1]);
     const [groups, slices] = [coefficients.shape[0]!, coefficients.shape[1]!];
-    t.emit('bank_sum_squares', { dw, c: coefficients, y }, { groups, slices, size: sizeOf(dw.shape) / groups }, {});
+    t.emit(
+      'bank_sum_squares',
+      { dw, c: coefficients, count, y },
+      { groups, slices, size: sizeOf(dw.shape) / groups },
+      {},
+    );
     parts.push(y);
   }
   let squares = parts[0]!;
@@ -82,10 +87,10 @@ export function adamw(
     t.emit('adamw', { g: grad, hyper, clip, p: value, m, v }, { n: sizeOf(value.shape) }, scalars);
   }
   for (const { value, m, v } of parameters.slices) {
-    const { dw, coefficients } = t.bankGradients.find((bank) => bank.slices.storage === value.storage)!;
+    const { dw, coefficients, count } = t.bankGradients.find((bank) => bank.slices.storage === value.storage)!;
     const [groups, slices] = [coefficients.shape[0]!, coefficients.shape[1]!];
     const dims = { groups, slices, size: sizeOf(dw.shape) / groups };
-    t.emit('bank_adamw', { dw, c: coefficients, hyper, clip, t: value, m, v }, dims, {
+    t.emit('bank_adamw', { dw, c: coefficients, count, hyper, clip, t: value, m, v }, dims, {
       lrScale: settings.bankScale,
       decayScale: 1,
     });

@@ -80,8 +80,11 @@ class InputBuffer {
 /** Slots for clusters in a step: all of them, or one a window when there are fewer windows. */
 export const groupSlots = (bank: BankConfig, batch: number): number => Math.min(bank.experts, batch);
 
-/** Fills the slots: cluster of each present group, row offsets of all (absent slots are empty, at the end). */
-export function fillGroups(clusters: Int32Array, time: number, slots: Int32Array, offsets: Int32Array): void {
+/**
+ * Fills the slots: cluster of each present group, row offsets of all (absent slots are empty, at the end). Returns how many
+ * are present.
+ */
+export function fillGroups(clusters: Int32Array, time: number, slots: Int32Array, offsets: Int32Array): number {
   slots.fill(0);
   let group = -1;
   for (let b = 0; b < clusters.length; b++) {
@@ -92,6 +95,7 @@ export function fillGroups(clusters: Int32Array, time: number, slots: Int32Array
     }
   }
   offsets.fill(clusters.length * time, group + 1);
+  return group + 1;
 }
 
 export class TrainStep {
@@ -121,6 +125,7 @@ export class TrainStep {
       hyper: 8,
       clusters: G,
       offsets: G + 1,
+      count: 1,
     });
     const inputs = this.#inputs;
     inputs.ints('positions', N).forEach((_, i, positions) => {
@@ -136,7 +141,10 @@ export class TrainStep {
                 bank,
                 parameters,
                 expertVectors(parameters, inputs.tensor('clusters', [G], 'i32')),
-                inputs.tensor('offsets', [G + 1], 'i32'),
+                {
+                  offsets: inputs.tensor('offsets', [G + 1], 'i32'),
+                  count: inputs.tensor('count', [1], 'i32'),
+                },
               ),
             };
       const tokens = inputs.tensor('tokens', [B, T], 'i32');
@@ -166,7 +174,7 @@ export class TrainStep {
     inputs.floats('scale', 1)[0] = 1 / Math.max(1, batch.count);
     inputs.floats('hyper', 8).set(hyperValues(this.#settings, lr, t));
     if (this.#groups > 0) {
-      fillGroups(
+      inputs.ints('count', 1)[0] = fillGroups(
         batch.clusters,
         this.shape.time,
         inputs.ints('clusters', this.#groups),

@@ -12,6 +12,7 @@
 #include "cpu/kernel.h"
 #include "cpu/kernels/adamw.h"
 #include "cpu/kernels/bank_tile.h"
+#include "cpu/kernels/ids.h"
 
 namespace sweetspot::SWEETSPOT_ISA {
 
@@ -83,7 +84,9 @@ struct Mix {
 }  // namespace
 
 void bank_mix(Context& ctx, const BankMixRow& row) {
-  const Mix mix{row.groups,    row.slices, row.size, ctx.f32(row.c), row.s.present() ? ctx.f32(row.s) : nullptr,
+  uint32_t groups;
+  if (!count_inside(ctx, row.count, row.groups, groups)) return;
+  const Mix mix{groups,        row.slices, row.size, ctx.f32(row.c), row.s.present() ? ctx.f32(row.s) : nullptr,
                 ctx.f32(row.w)};
   const bool aligned = reinterpret_cast<uintptr_t>(mix.w) % sizeof(Vec) == 0;
   if (aligned && mix.groups * mix.size * sizeof(float) >= kStreamBytes) {
@@ -148,10 +151,11 @@ constexpr size_t kDotColumns = Vec::N == 16 ? 24 : 12;
 // Tiles added lane by lane in float before they go to a sum in double.
 constexpr size_t kFloatTiles = 8;
 
-// total[g * slices + r] = <dw[g], t_r> over the tiles begin .. end - 1. `acc` has room for a vector a pair, with groups
-// rounded up to a whole vector; `packed` for as many rows of a tile.
+// total[g * slices + r] = <dw[g], t_r> over the tiles begin .. end - 1 and, unless ds is nullptr, ds = adds + sum of
+// dw[g] there. `acc` has room for a vector a pair, with groups rounded up to a whole vector; `packed` for as many rows
+// of a tile.
 void dot_range(const float* dw, const float* t, size_t groups, size_t slices, size_t size, size_t begin, size_t end,
-               float* acc, float* packed, double* total) {
+               float* acc, float* packed, double* total, const float* adds, float* ds) {
   const size_t pairs = groups * slices, chunks = ceil_div(groups, Vec::N);
   const bool by_columns = groups > 4;
   const size_t acc_size = by_columns ? chunks * slices * Vec::N : pairs * Vec::N;
@@ -160,8 +164,11 @@ void dot_range(const float* dw, const float* t, size_t groups, size_t slices, si
     std::memset(acc, 0, acc_size * sizeof(float));
     for (size_t tile = begin; tile < min_size(begin + kFloatTiles, end); tile++) {
       const float* own = t + tile * slices * kTile;
+      const float* base = adds == nullptr ? nullptr : adds + tile * kTile;
+      float* sums = ds == nullptr ? nullptr : ds + tile * kTile;
       if (!by_columns) {
         pack_tile(dw, groups, size, tile, packed);
+        if (sums != nullptr) sum_packed(packed, groups, base, sums);
         by_four(slices, [&](size_t r, auto cols) {
           by_four(groups, [&](size_t g, auto rows) {
             dot_block<rows.value, cols.value>(packed + g * kTile, own + r * kTile, acc + (g * slices + r) * Vec::N,
@@ -172,8 +179,8 @@ void dot_range(const float* dw, const float* t, size_t groups, size_t slices, si
       }
       for (size_t chunk = 0; chunk < chunks; chunk++) {
         const size_t first = chunk * Vec::N, count = min_size(Vec::N, groups - first);
-        pack_columns(dw + first * size, count, size, tile, packed);
-        const size_t blocks = ceil_div(slices, kDotColumns), block = ceil_div(slices, blocks);
+        pack_columns(dw + first * size, count, size, tile, packed, chunk == 0 ? base : sums, sums);
+        const size_t blocks = max_size(ceil_div(slices, kDotColumns), 1), block = ceil_div(slices, blocks);
         for (size_t r = 0; r < slices; r += block) {
           by_count<kDotColumns>(min_size(block, slices - r), [&](auto n) {
             const size_t share = chunk == 0 ? n.value * 16 * sizeof(float) : 0;
@@ -194,17 +201,19 @@ void dot_range(const float* dw, const float* t, size_t groups, size_t slices, si
 }  // namespace
 
 void bank_mix_backward(Context& ctx, const BankMixBackwardRow& row) {
-  const size_t groups = row.groups, slices = row.slices, size = row.size, tiles = size / kTile;
+  uint32_t present;
+  if (!count_inside(ctx, row.count, row.groups, present)) return;
+  const size_t groups = present, slices = row.slices, size = row.size, tiles = size / kTile;
   const size_t pairs = groups * slices, rounded = round_up(groups, Vec::N);
-  if (pairs == 0) return;
   const float* dw = ctx.f32(row.dw);
   const float* add = row.add.present() ? ctx.f32(row.add) : nullptr;
-  float* dc = ctx.f32(row.dc);
+  const float* adds = row.adds.present() ? ctx.f32(row.adds) : nullptr;
+  float *dc = ctx.f32(row.dc), *ds = row.ds.present() ? ctx.f32(row.ds) : nullptr;
   // At most 256 tasks, so that their sums stay small beside the bank.
   const size_t tile_bytes = (slices + groups) * kTileBytes;
   const size_t per_task = max_size(max_size(tiles_per_task(tiles, tile_bytes), kFloatTiles), ceil_div(tiles, 256));
-  const size_t tasks = ceil_div(tiles, per_task);
-  const size_t partial_bytes = round_up(tasks * pairs * sizeof(double), 64);
+  const size_t tasks = pairs == 0 && ds == nullptr ? 0 : ceil_div(tiles, per_task);
+  const size_t partial_bytes = round_up(max_size(tasks * pairs, 1) * sizeof(double), 64);
   const size_t acc_bytes = round_up(rounded * slices * sizeof(Vec), 64), packed_bytes = rounded * kTileBytes;
   auto* scratch = static_cast<uint8_t*>(ctx.scratch(partial_bytes + ctx.threads * (acc_bytes + packed_bytes)));
   if (scratch == nullptr) return;
@@ -214,13 +223,15 @@ void bank_mix_backward(Context& ctx, const BankMixBackwardRow& row) {
   parallel(ctx, static_cast<uint32_t>(tasks), [&](uint32_t task, uint32_t thread) {
     auto* acc = reinterpret_cast<float*>(scratch + partial_bytes + thread * (acc_bytes + packed_bytes));
     const size_t begin = task * per_task, end = min_size(begin + per_task, tiles);
-    dot_range(dw, t, groups, slices, size, begin, end, acc, acc + acc_bytes / sizeof(float), partial + task * pairs);
+    dot_range(dw, t, groups, slices, size, begin, end, acc, acc + acc_bytes / sizeof(float), partial + task * pairs,
+              adds, ds);
   });
-  parallel(ctx, ceil_div(pairs, 256), [&](uint32_t task, uint32_t) {
-    const size_t begin = task * size_t{256}, end = min_size(begin + 256, pairs);
+  const size_t all = row.groups * slices;
+  parallel(ctx, ceil_div(all, 256), [&](uint32_t task, uint32_t) {
+    const size_t begin = task * size_t{256}, end = min_size(begin + 256, all);
     double total[256] = {};
     for (size_t k = 0; k < tasks; k++)
-      for (size_t p = begin; p < end; p++) total[p - begin] += partial[k * pairs + p];
+      for (size_t p = begin; p < min_size(end, pairs); p++) total[p - begin] += partial[k * pairs + p];
     for (size_t p = begin; p < end; p++) {
       dc[p] = static_cast<float>(add == nullptr ? total[p - begin] : total[p - begin] + add[p]);
     }
@@ -284,7 +295,9 @@ double squares_of_pairs(const float* dw, const float* c2, size_t groups, size_t 
 }  // namespace
 
 void bank_sum_squares(Context& ctx, const BankSumSquaresRow& row) {
-  const size_t groups = row.groups, slices = row.slices, size = row.size, tiles = size / kTile;
+  uint32_t present;
+  if (!count_inside(ctx, row.count, row.groups, present)) return;
+  const size_t groups = present, slices = row.slices, size = row.size, tiles = size / kTile;
   const float *dw = ctx.f32(row.dw), *c = ctx.f32(row.c);
   const size_t per_task = max_size(tiles_per_task(tiles, groups * kTileBytes), kFloatTiles);
   const size_t tasks = ceil_div(tiles, per_task), partial_bytes = round_up(max_size(tasks, 1) * sizeof(double), 64);
@@ -327,7 +340,9 @@ void bank_sum_squares(Context& ctx, const BankSumSquaresRow& row) {
 }
 
 void bank_adamw(Context& ctx, const BankAdamwRow& row) {
-  const size_t groups = row.groups, slices = row.slices, size = row.size, tiles = size / kTile;
+  uint32_t present;
+  if (!count_inside(ctx, row.count, row.groups, present)) return;
+  const size_t groups = present, slices = row.slices, size = row.size, tiles = size / kTile;
   const float *dw = ctx.f32(row.dw), *c = ctx.f32(row.c), *hyper = ctx.f32(row.hyper);
   const AdamwStep step(hyper, *ctx.f32(row.clip), row.lrScale, row.decayScale);
   const size_t packed_size = groups * kTile;

@@ -80,8 +80,10 @@ inline void pack_tile(const float* dw, size_t groups, size_t size, size_t tile, 
   }
 }
 
-// The same with columns and rows exchanged and room for Vec::N groups: packed[column][group], absent groups 0.
-inline void pack_columns(const float* dw, size_t groups, size_t size, size_t tile, float* packed) {
+// The same with columns and rows exchanged and room for Vec::N groups: packed[column][group], absent groups 0. Unless
+// `sum` is nullptr, also sum[column] = base[column] + the sum over the groups, with base nullptr for zeros.
+inline void pack_columns(const float* dw, size_t groups, size_t size, size_t tile, float* packed, const float* base,
+                         float* sum) {
   for (size_t j = 0; j < kTile; j += Vec::N) {
     Vec block[Vec::N];
     for (size_t g = 0; g < Vec::N; g++) {
@@ -89,8 +91,22 @@ inline void pack_columns(const float* dw, size_t groups, size_t size, size_t til
       if (g < groups) __builtin_prefetch(from + kTile);
       block[g] = g < groups ? Vec::load(from) : Vec::zero();
     }
+    if (sum != nullptr) {
+      Vec total = base == nullptr ? Vec::zero() : Vec::load(base + j);
+      for (size_t g = 0; g < Vec::N; g++) total = total + block[g];
+      total.store(sum + j);
+    }
     transpose(block);
     for (size_t i = 0; i < Vec::N; i++) block[i].store(packed + (j + i) * Vec::N);
+  }
+}
+
+// sum = base + the sum over the groups of what pack_tile made.
+inline void sum_packed(const float* packed, size_t groups, const float* base, float* sum) {
+  for (size_t j = 0; j < kTile; j += Vec::N) {
+    Vec total = base == nullptr ? Vec::zero() : Vec::load(base + j);
+    for (size_t g = 0; g < groups; g++) total = total + Vec::load(packed + g * kTile + j);
+    total.store(sum + j);
   }
 }
 

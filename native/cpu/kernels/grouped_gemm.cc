@@ -1,6 +1,7 @@
 // grouped_gemm and its weight gradient: rows sorted by group, each group with a matrix of its own. Every group is one
 // Product of cpu/gemm/loops.h whose number of rows comes from `offsets`, so groups may be uneven or empty.
 #include "cpu/gemm/loops.h"
+#include "cpu/kernels/ids.h"
 
 namespace sweetspot::SWEETSPOT_ISA {
 
@@ -49,10 +50,15 @@ void grouped_gemm(Context& ctx, const GroupedGemmRow& row) {
 
 void grouped_gemm_dw(Context& ctx, const GroupedGemmDwRow& row) {
   const int32_t* offsets = ctx.i32(row.offsets);
+  uint32_t present;
   if (!offsets_valid(ctx, offsets, row.groups, row.rows)) return;
+  if (!count_inside(ctx, row.count, row.groups, present)) return;
+  if (offsets[present] != offsets[row.groups]) {
+    return ctx.fail("a count of %u groups leaves out rows from %d on", present, offsets[present]);
+  }
   const size_t m = row.m, n = row.n;
   // The rows of a group are the K of its product; a group without rows is a product with K = 0, which writes zeros.
-  run_products(ctx, row.precision, row.groups, [&](size_t g) {
+  run_products(ctx, row.precision, present, [&](size_t g) {
     const size_t first = static_cast<size_t>(offsets[g]), rows = static_cast<size_t>(offsets[g + 1]) - first;
     return Product{ctx.f32(row.a) + first * m,
                    ctx.f32(row.b) + first * n,

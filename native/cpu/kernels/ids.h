@@ -1,4 +1,4 @@
-// The check that every kernel taking ids from data makes before it uses one as an address.
+// The checks that kernels taking ids and counts from data make before they use one as an address.
 #pragma once
 #include "cpu/kernel.h"
 
@@ -20,6 +20,15 @@ inline bool ids_inside(Context& ctx, const char* what, const int32_t* ids, size_
     ctx.fail("%s %d is outside the table of %u rows (position %zu)", what, ids[i], rows, i);
     break;
   }
+  return false;
+}
+
+// How many of `groups` take part in a row: the first count[0], all of them without a count. Otherwise fails the row.
+inline bool count_inside(Context& ctx, Ref count, uint32_t groups, uint32_t& present) {
+  const int32_t given = count.present() ? *ctx.i32(count) : static_cast<int32_t>(groups);
+  present = static_cast<uint32_t>(given);
+  if (given >= 0 && present <= groups) return true;
+  ctx.fail("a count of %d is outside the %u groups", given, groups);
   return false;
 }
 

@@ -25,6 +25,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks) product_kerne
     end = tile.first + tile.rows;
     b_entry = tile.group;
   } else if (p.offsets != nullptr) {
+    if (p.left_alone(entry)) return;
     const uint32_t first = static_cast<uint32_t>(p.offsets[entry]), rows = p.offsets[entry + 1] - first;
     const uint32_t depth = ceil_div(rows, split.splits * kDepth) * kDepth;
     k0 = first + min(rows, part * depth);

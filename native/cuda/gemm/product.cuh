@@ -30,6 +30,15 @@ struct Product {
   uint32_t group_tile_count = 0, group_count = 0;
   // grouped_gemm_dw: the K of batch entry g are rows offsets[g] to offsets[g + 1] of both factors.
   const int32_t* offsets = nullptr;
+  // Unless nullptr: groups from *count on are left alone. The first batch entry is this group.
+  const int32_t* count = nullptr;
+  uint32_t first_group = 0;
+
+#ifdef __CUDACC__
+  __device__ bool left_alone(size_t entry) const {
+    return count != nullptr && first_group + entry >= static_cast<uint32_t>(*count);
+  }
+#endif
 };
 
 // Parts of K, each `depth` long; partial products lie in (splits, batch, m, n).

@@ -53,11 +53,31 @@ __device__ void combine(float4 (&sums)[N], const float* c, size_t across, size_t
   }
 }
 
+// The groups that take part: the first *count, checked by check_count_kernel, or all.
+__device__ uint32_t present(const int32_t* count, uint32_t groups) {
+  return count == nullptr ? groups : min(static_cast<uint32_t>(*count), groups);
+}
+
+__global__ void check_count_kernel(Fault fault, const int32_t* count, uint32_t groups) {
+  if (fault.stopped()) return;
+  if (static_cast<uint32_t>(*count) > groups) fault.raise(kCount, *count, groups);
+}
+
+// The count of a row on the device, nullptr when it has none.
+template <class Row>
+const int32_t* checked_count(Launch& l, const Row& row) {
+  if (!row.count.present()) return nullptr;
+  launch(l, check_count_kernel, 1, 1, 0, l.fault(), l.i32(row.count), row.groups);
+  return l.i32(row.count);
+}
+
 template <int G>
-__global__ void __launch_bounds__(kThreads) mix_kernel(Fault fault, const float* t, const float* c, const float* s,
-                                                       float* w, uint32_t groups, uint32_t slices, size_t size) {
+__global__ void __launch_bounds__(kThreads)
+    mix_kernel(Fault fault, const float* t, const float* c, const int32_t* count, const float* s, float* w,
+               uint32_t room, uint32_t slices, size_t size) {
   if (fault.failed()) return;
-  const uint32_t chunks = ceil_div(groups, G), first = blockIdx.x % chunks * G;
+  const uint32_t groups = present(count, room), chunks = ceil_div(room, G), first = blockIdx.x % chunks * G;
+  if (first >= groups) return;
   const size_t tile = static_cast<size_t>(blockIdx.x / chunks) * kTiles + threadIdx.x / kQuads;
   const uint32_t column = threadIdx.x % kQuads * 4;
   const bool active = tile < size / kTile;
@@ -93,11 +113,11 @@ struct SliceGradient {
 
 template <int R>
 __global__ void __launch_bounds__(kThreads)
-    bank_adamw_kernel(Fault fault, const float* dw, const float* c, const float* hyper, const float* clip, float* t,
-                      float* m, float* v, uint32_t groups, uint32_t slices, size_t size, float lr_scale,
-                      float decay_scale) {
+    bank_adamw_kernel(Fault fault, const float* dw, const float* c, const int32_t* count, const float* hyper,
+                      const float* clip, float* t, float* m, float* v, uint32_t groups, uint32_t slices, size_t size,
+                      float lr_scale, float decay_scale) {
   if (fault.failed()) return;
-  const SliceGradient<R> gradient(dw, c, groups, slices, size, blockIdx.x);
+  const SliceGradient<R> gradient(dw, c, present(count, groups), slices, size, blockIdx.x);
   if (!gradient.active) return;
   const AdamwStep step(hyper, clip, lr_scale, decay_scale);
 #pragma unroll
@@ -118,9 +138,10 @@ constexpr size_t kSquareBlocks = 4096;
 
 template <int R>
 __global__ void __launch_bounds__(kThreads)
-    bank_squares_kernel(Fault fault, const float* dw, const float* c, float* partial, uint32_t groups, uint32_t slices,
-                        size_t size, size_t blocks) {
+    bank_squares_kernel(Fault fault, const float* dw, const float* c, const int32_t* count, float* partial,
+                        uint32_t room, uint32_t slices, size_t size, size_t blocks) {
   if (fault.failed()) return;
+  const uint32_t groups = present(count, room);
   float squares = 0;
   for (size_t block = blockIdx.x; block < blocks; block += gridDim.x) {
     const SliceGradient<R> gradient(dw, c, groups, slices, size, block);
@@ -149,15 +170,17 @@ constexpr uint32_t kBlock = 4;  // groups and slices of a block of dot products
 
 // partial[range, g, r] = <dw[g], t_r> over a range of tiles. A warp owns 4 x 4 pairs; its lanes share the columns.
 __global__ void __launch_bounds__(kThreads)
-    bank_dot_kernel(Fault fault, const float* dw, const float* t, float* partial, uint32_t groups, uint32_t slices,
-                    size_t size, size_t ranges, size_t per_range) {
+    bank_dot_kernel(Fault fault, const float* dw, const float* t, const int32_t* count, float* partial, uint32_t room,
+                    uint32_t slices, size_t size, size_t ranges, size_t per_range) {
   if (fault.failed()) return;
-  const uint32_t across = ceil_div(slices, kBlock), blocks = ceil_div(groups, kBlock) * across;
+  const uint32_t groups = present(count, room);
+  const uint32_t across = ceil_div(slices, kBlock), blocks = ceil_div(room, kBlock) * across;
   const size_t warp = Team<32>::row(), range = warp / blocks;
   if (range >= ranges) return;
   const uint32_t first_group = static_cast<uint32_t>(warp % blocks) / across * kBlock;
   const uint32_t first_slice = static_cast<uint32_t>(warp % blocks) % across * kBlock;
-  const size_t end = min((range + 1) * per_range, size / kTile);
+  // Blocks of groups that take no part have no tiles: their dots are 0.
+  const size_t end = first_group < groups ? min((range + 1) * per_range, size / kTile) : 0;
   float dots[kBlock][kBlock] = {};
   for (size_t tile = range * per_range; tile < end; tile++) {
 #pragma unroll
@@ -184,51 +207,72 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (uint32_t r = 0; r < kBlock; r++) {
       const float dot = warp_sum(dots[g][r]);
-      if (Team<32>::lane() == 0 && first_group + g < groups && first_slice + r < slices)
-        partial[(range * groups + first_group + g) * slices + first_slice + r] = dot;
+      if (Team<32>::lane() == 0 && first_group + g < room && first_slice + r < slices)
+        partial[(range * room + first_group + g) * slices + first_slice + r] = first_group + g < groups ? dot : 0.0f;
     }
+}
+
+// ds = sum of dw over the groups (+ adds).
+__global__ void __launch_bounds__(kThreads)
+    sum_groups_kernel(Fault fault, const float* dw, const int32_t* count, const float* adds, float* ds, uint32_t room,
+                      size_t size) {
+  if (fault.failed()) return;
+  const uint32_t groups = present(count, room);
+  for (size_t i = flat_index(); i < size; i += flat_stride()) {
+    float sum = adds == nullptr ? 0.0f : adds[i];
+    for (uint32_t g = 0; g < groups; g++) sum += dw[g * size + i];
+    ds[i] = sum;
+  }
 }
 
 }  // namespace
 
 void bank_mix(Launch& l, const BankMixRow& row) {
-  by_count<16>(row.groups, [&](auto count) {
-    constexpr int G = decltype(count)::value;
+  const int32_t* count = checked_count(l, row);
+  by_count<16>(row.groups, [&](auto own) {
+    constexpr int G = decltype(own)::value;
     launch(l, mix_kernel<G>, ceil_div(row.size / kTile, kTiles) * ceil_div(row.groups, G), kThreads, 0, l.fault(),
-           l.f32(row.t), l.f32(row.c), l.optional(row.s), l.f32(row.w), row.groups, row.slices, row.size);
+           l.f32(row.t), l.f32(row.c), count, l.optional(row.s), l.f32(row.w), row.groups, row.slices, row.size);
   });
 }
 
 void bank_mix_backward(Launch& l, const BankMixBackwardRow& row) {
   const size_t tiles = row.size / kTile, pairs = static_cast<size_t>(row.groups) * row.slices;
   const size_t blocks = static_cast<size_t>(ceil_div(row.groups, kBlock)) * ceil_div(row.slices, kBlock);
+  const int32_t* count = checked_count(l, row);
+  if (row.ds.present()) {
+    launch(l, sum_groups_kernel, flat_grid(l, row.size), kThreads, 0, l.fault(), l.f32(row.dw), count,
+           l.optional(row.adds), l.f32(row.ds), row.groups, row.size);
+  }
   if (pairs == 0) return;
   // Warps enough to fill a machine, but at least 16 ranges, so that a sum within one stays short.
   const size_t wanted = blocks < 1024 ? 16384 / blocks : 16;
   const size_t per_range = tiles == 0 ? 1 : ceil_div(tiles, wanted), ranges = ceil_div(tiles, per_range);
   auto* partial = static_cast<float*>(l.scratch(ranges * pairs * sizeof(float)));
   launch(l, bank_dot_kernel, Team<32>::grid(ranges * blocks), kThreads, 0, l.fault(), l.f32(row.dw), l.f32(row.t),
-         partial, row.groups, row.slices, row.size, ranges, per_range);
+         count, partial, row.groups, row.slices, row.size, ranges, per_range);
   sum_axis(l, partial, 1, ranges, pairs, 1.0f, l.optional(row.add), l.f32(row.dc));
 }
 
 void bank_sum_squares(Launch& l, const BankSumSquaresRow& row) {
-  by_count<8>(row.slices, [&](auto count) {
-    constexpr int R = decltype(count)::value;
+  const int32_t* count = checked_count(l, row);
+  by_count<8>(row.slices, [&](auto own) {
+    constexpr int R = decltype(own)::value;
     const size_t blocks = static_cast<size_t>(ceil_div(row.size / kTile, kTiles)) * ceil_div(row.slices, R);
     const size_t grid = blocks < kSquareBlocks ? blocks : kSquareBlocks;
     auto* partial = static_cast<float*>(l.scratch(grid * sizeof(float)));
     launch(l, bank_squares_kernel<R>, static_cast<uint32_t>(grid), kThreads, 0, l.fault(), l.f32(row.dw), l.f32(row.c),
-           partial, row.groups, row.slices, row.size, blocks);
+           count, partial, row.groups, row.slices, row.size, blocks);
     sum_axis(l, partial, 1, grid, 1, 1.0f, nullptr, l.f32(row.y));
   });
 }
 
 void bank_adamw(Launch& l, const BankAdamwRow& row) {
-  by_count<8>(row.slices, [&](auto count) {
-    constexpr int R = decltype(count)::value;
+  const int32_t* count = checked_count(l, row);
+  by_count<8>(row.slices, [&](auto own) {
+    constexpr int R = decltype(own)::value;
     launch(l, bank_adamw_kernel<R>, ceil_div(row.size / kTile, kTiles) * ceil_div(row.slices, R), kThreads, 0,
-           l.fault(), l.f32(row.dw), l.f32(row.c), l.f32(row.hyper), l.f32(row.clip), l.f32(row.t), l.f32(row.m),
+           l.fault(), l.f32(row.dw), l.f32(row.c), count, l.f32(row.hyper), l.f32(row.clip), l.f32(row.t), l.f32(row.m),
            l.f32(row.v), row.groups, row.slices, row.size, row.lrScale, row.decayScale);
   });
 }

@@ -35,6 +35,7 @@ __global__ void __launch_bounds__(256) sum_parts_kernel(Fault fault, Product p, 
   if (fault.failed()) return;
   const size_t size = static_cast<size_t>(p.m) * p.n, total = p.batch * size;
   for (size_t i = blockIdx.x * 256 + threadIdx.x; i < total; i += static_cast<size_t>(gridDim.x) * 256) {
+    if (p.left_alone(i / size)) continue;
     float sum = 0;
     for (uint32_t part = 0; part < split.splits; part++) sum += split.partial[part * total + i];
     const size_t entry = i / size, row = i % size / p.n, col = i % p.n;
@@ -86,6 +87,7 @@ void multiply(Launch& l, Product p, Matmul precision) {
     p.c += p.batch * p.stride_c;
     if (p.add != nullptr) p.add += p.batch * p.stride_c;
     if (p.offsets != nullptr) p.offsets += p.batch;
+    p.first_group += p.batch;
   }
 }
 

@@ -9,6 +9,16 @@ namespace {
 
 constexpr int kThreads = 256;
 
+// grouped_gemm_dw with a count: groups from there on have no rows, or the row fails.
+__global__ void check_count_kernel(Fault fault, const int32_t* offsets, const int32_t* count, uint32_t groups) {
+  if (fault.stopped()) return;
+  const uint32_t present = static_cast<uint32_t>(*count);
+  if (present > groups)
+    fault.raise(kCount, *count, groups);
+  else if (offsets[present] != offsets[groups])
+    fault.raise(kRowsLeftOut, *count);
+}
+
 // tiles: count entries, or nullptr to check only.
 __global__ void __launch_bounds__(kThreads)
     plan_groups_kernel(Fault fault, const int32_t* offsets, uint32_t groups, uint32_t rows, uint32_t size,
@@ -73,6 +83,10 @@ void grouped_gemm_dw(Launch& l, const GroupedGemmDwRow& row) {
   p.stride_c = static_cast<size_t>(row.m) * row.n;
   launch(l, plan_groups_kernel, 1, kThreads, 0, l.fault(), p.offsets, row.groups, row.rows, 1u,
          static_cast<GroupTile*>(nullptr), 0u);
+  if (row.count.present()) {
+    p.count = l.i32(row.count);
+    launch(l, check_count_kernel, 1, 1, 0, l.fault(), p.offsets, p.count, row.groups);
+  }
   multiply(l, p, row.precision == 1 ? Matmul::bf16 : l.matmul);
 }
 

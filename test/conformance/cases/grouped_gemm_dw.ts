@@ -1,5 +1,5 @@
 // The gradient of a group's matrix: zeros where the group has no rows.
-import { defineCases, sweep } from '../case.js';
+import { type CaseEntry, defineCases, sweep } from '../case.js';
 import { offsetsTo, sprinkle } from '../generators.js';
 
 const shapes = [
@@ -30,6 +30,12 @@ export const cases = defineCases({
       inputs: { offsets: () => [0, 0, 0, 20, 20] },
       label: 'one full group',
     },
+    ...[0, 1, 2, 4].map((count): CaseEntry<'grouped_gemm_dw'> => {
+      const rows = 20 * count;
+      const offsets = () => [0, 20, 40, 60, 80].map((end) => Math.min(end, rows));
+      const dims = { groups: 4, rows, m: 9, n: 19, precision: 0 };
+      return { dims, with: ['count'], inputs: { offsets, count: () => [count] }, label: `count ${count}` };
+    }),
     {
       dims: { groups: 4, rows: 40, m: 9, n: 19, precision: 0 },
       inputs: { a: sprinkle([NaN, Infinity]) },

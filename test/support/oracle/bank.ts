@@ -1,11 +1,11 @@
 // Oracle of the bank of slices: mixing, the gradient of coefficients, and the optimizer that forms slice gradients on the
 // fly. Slices are stored tile by tile, 256 elements of every slice in turn.
-import type { OracleTable } from './op.js';
+import { DataError, type OracleTable } from './op.js';
 import { adamwStep } from './optimizer.js';
 
 export const bank: Pick<OracleTable, 'bank_mix' | 'bank_mix_backward' | 'bank_sum_squares' | 'bank_adamw'> = {
-  bank_mix: ({ t, c, s, w }, { groups, slices, size }) => {
-    for (let g = 0; g < groups; g++) {
+  bank_mix: ({ t, c, count, s, w }, { groups, slices, size }) => {
+    for (let g = 0; g < present(count, groups); g++) {
       for (let i = 0; i < size; i++) {
         let sum = s ? s[i]! : 0;
         for (let r = 0; r < slices; r++) sum += c[g * slices + r]! * t[place(i, r, slices)]!;
@@ -14,33 +14,48 @@ export const bank: Pick<OracleTable, 'bank_mix' | 'bank_mix_backward' | 'bank_su
     }
   },
 
-  bank_mix_backward: ({ dw, t, add, dc }, { groups, slices, size }) => {
+  bank_mix_backward: ({ dw, t, count, add, adds, dc, ds }, { groups, slices, size }) => {
+    const some = present(count, groups);
     for (let g = 0; g < groups; g++) {
       for (let r = 0; r < slices; r++) {
         let sum = add ? add[g * slices + r]! : 0;
-        for (let i = 0; i < size; i++) sum += dw[g * size + i]! * t[place(i, r, slices)]!;
+        if (g < some) for (let i = 0; i < size; i++) sum += dw[g * size + i]! * t[place(i, r, slices)]!;
         dc[g * slices + r] = sum;
       }
     }
+    if (ds === undefined) return;
+    for (let i = 0; i < size; i++) {
+      ds[i] = adds ? adds[i]! : 0;
+      for (let g = 0; g < some; g++) ds[i]! += dw[g * size + i]!;
+    }
   },
 
-  bank_sum_squares: ({ dw, c, y }, { groups, slices, size }) => {
+  bank_sum_squares: ({ dw, c, count, y }, { groups, slices, size }) => {
     let sum = 0;
+    const some = present(count, groups);
     for (let r = 0; r < slices; r++) {
-      for (let i = 0; i < size; i++) sum += sliceGradient(dw, c, groups, slices, size, r, i) ** 2;
+      for (let i = 0; i < size; i++) sum += sliceGradient(dw, c, some, slices, size, r, i) ** 2;
     }
     y[0] = sum;
   },
 
-  bank_adamw: ({ dw, c, hyper, clip, t, m, v }, { groups, slices, size }, scalars) => {
+  bank_adamw: ({ dw, c, count, hyper, clip, t, m, v }, { groups, slices, size }, scalars) => {
+    const some = present(count, groups);
     for (let r = 0; r < slices; r++) {
       for (let i = 0; i < size; i++) {
-        const g = sliceGradient(dw, c, groups, slices, size, r, i);
+        const g = sliceGradient(dw, c, some, slices, size, r, i);
         adamwStep(g * clip[0]!, hyper, scalars, t, m, v, place(i, r, slices));
       }
     }
   },
 };
+
+/** How many groups take part. */
+export function present(count: Float64Array | undefined, groups: number): number {
+  const given = count ? count[0]! : groups;
+  if (given < 0 || given > groups) throw new DataError(`a count of ${given} is outside the ${groups} groups`);
+  return given;
+}
 
 /** Index of element i of slice r. */
 const place = (i: number, r: number, slices: number): number => (Math.floor(i / 256) * slices + r) * 256 + (i % 256);

@@ -1,5 +1,6 @@
 // Oracle of the matrix products: the three nested loops of the definition. With precision 1 both factors are rounded to
 // bf16 first; their products are exact in float32, so the tolerance is that of float32 sums.
+import { present } from './bank.js';
 import type { OracleTable } from './op.js';
 import { DataError } from './op.js';
 
@@ -37,11 +38,13 @@ export const matrix: Pick<OracleTable, 'gemm' | 'grouped_gemm' | 'grouped_gemm_d
     }
   },
 
-  grouped_gemm_dw: ({ a: wholeA, b: wholeB, offsets, dw }, { groups, rows, m, n, precision }) => {
+  grouped_gemm_dw: ({ a: wholeA, b: wholeB, offsets, count, dw }, { groups, rows, m, n, precision }) => {
     checkOffsets(offsets, groups, rows);
+    const some = present(count, groups);
+    if (offsets[some] !== offsets[groups]) throw new DataError(`a count of ${some} groups leaves out rows`);
     const [a, b] = factors(precision, wholeA, wholeB);
-    dw.fill(0);
-    for (let g = 0; g < groups; g++) {
+    dw.fill(0, 0, some * m * n);
+    for (let g = 0; g < some; g++) {
       for (let r = offsets[g]!; r < offsets[g + 1]!; r++) {
         for (let i = 0; i < m; i++) {
           for (let j = 0; j < n; j++) dw[(g * m + i) * n + j]! += a[r * m + i]! * b[r * n + j]!;

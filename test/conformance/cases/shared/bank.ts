@@ -23,3 +23,19 @@ export const bankDims = [
   { groups: 2, slices: 3, size: 25_600 },
 ];
 export const largeBank = { groups: 8, slices: 16, size: 16_384 };
+
+/** Fewer groups than there is room for. */
+export const someGroups = product(
+  [
+    [1, 0],
+    [1, 1],
+    [5, 0],
+    [5, 1],
+    [16, 1],
+    [9, 3],
+    [17, 5],
+    [33, 16],
+    [40, 33],
+  ] as const,
+  [0, 3, 26],
+).map(([[groups, count], slices]) => ({ dims: { groups, slices, size: 512 }, count }));
