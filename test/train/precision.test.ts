@@ -24,7 +24,13 @@ async function train(precision: Precision | undefined, threads: number, isa?: st
   const step = new TrainStep(backend, { config, parameters }, { batch: B, time: T, precision }, ADAMW);
   const random = new Prng(1);
   const draw = () => Int32Array.from({ length: B * T }, () => random.int(300));
-  const batch = { tokens: draw(), targets: draw(), clusters: new Int32Array(B), count: B * T };
+  const batch = {
+    tokens: draw(),
+    targets: draw(),
+    clusters: new Int32Array(B),
+    groups: new Int32Array(B),
+    count: B * T,
+  };
   const losses: number[] = [];
   for (let t = 1; t <= 15; t++) losses.push((await step.run(batch, 0.01, t)).loss);
   step.dispose();
@@ -69,7 +75,7 @@ test('a run keeps to its precision; runs that did not write it down were fp32', 
   writeFileSync(path.join(run, 'config.json'), JSON.stringify({ format: 'sweetspot-run', version: 1 }));
   t.is(startedPrecision(run), 'fp32');
   t.is(startedPrecision(path.join(folder, 'none')), undefined);
-  const asked = { format: 'sweetspot-run', version: 1, muon: null, zeroOutputs: false } as const;
+  const asked = { format: 'sweetspot-run', version: 1 } as const;
   const error = t.throws(() => RunFolder.take(run, { ...asked, precision: 'bf16' } as never), {
     instanceOf: SweetspotError,
     message: /precision/,

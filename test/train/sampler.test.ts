@@ -99,3 +99,29 @@ test('a cluster that is wanted but empty is refused', async (t) => {
   t.like(error, { code: 'SWEETSPOT_INPUT' });
   t.regex(error.message, /cluster 3/);
 });
+
+test('mixtures: every group has a histogram of its own, and their mean is the distribution', async (t) => {
+  const { corpus, windows, clusters } = await setUp();
+  const distribution = Float64Array.of(0.6, 0.3, 0.1);
+  const options = { corpus, windows, clusters, distribution, contextLength: T, seed: 3 };
+  const sampler = new Sampler({ ...options, batch: 8, mixtures: { count: 4, support: [1, 3] } });
+  const mean = new Float64Array(3);
+  const rounds = 2000;
+  for (let n = 0; n < rounds; n++) {
+    const { groups, clusters: rows, histograms } = sampler.next();
+    t.deepEqual([...groups], [0, 0, 1, 1, 2, 2, 3, 3]);
+    t.is(histograms!.length, 4);
+    histograms!.forEach((histogram) => {
+      if (Math.abs(histogram.reduce((a, b) => a + b, 0) - 1) > 1e-6) t.fail('a histogram does not sum to 1');
+      histogram.forEach((share, c) => {
+        mean[c]! += share / (4 * rounds);
+      });
+    });
+    rows.forEach((c, row) => {
+      if (!(histograms![groups[row]!]![c]! > 0)) t.fail(`cluster ${c} is outside the support of its group`);
+    });
+  }
+  distribution.forEach((share, c) => {
+    t.true(Math.abs(mean[c]! - share) < 0.02, `${mean}`);
+  });
+});

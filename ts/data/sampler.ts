@@ -1,5 +1,5 @@
 // Batches of token windows. A row of a batch holds text of one cluster: the cluster is drawn from the distribution that the
-// method asks for (PAPER), then windows of that cluster follow in shuffled order without repetition until all have been
+// method asks for (PAPER), or, for a soup of experts, from one of a few histograms drawn anew for every batch; then windows of that cluster follow in shuffled order without repetition until all have been
 // seen, packed one after the other until the row is full. Where a window that is not the start of a document follows
 // another, its first token is not a target. The whole state is a few numbers a cluster, so that a checkpoint can hold it.
 import { SweetspotError } from '../backend/errors.js';
@@ -12,8 +12,12 @@ export interface Batch {
   readonly tokens: Int32Array;
   /** (B, T); -1 where there is none. */
   readonly targets: Int32Array;
-  /** Cluster of each row, ascending (B). */
+  /** Cluster of each row (B); ascending, unless there are histograms. */
   readonly clusters: Int32Array;
+  /** Which rows share generated weights (B), ascending: the cluster, or the number of the histogram. */
+  readonly groups: Int32Array;
+  /** The histograms, in the order of groups; absent without. */
+  readonly histograms?: readonly Float32Array[];
   /** Targets that count. */
   readonly count: number;
 }
@@ -32,9 +36,19 @@ export interface SamplerOptions {
   readonly clusters?: Int32Array | undefined;
   /** Probability of each cluster; by its share of tokens when absent. */
   readonly distribution?: Float64Array | undefined;
+  /** Draws every batch from so many random histograms, a share of the rows each. Default: all rows from `distribution`. */
+  readonly mixtures?: MixtureOptions | undefined;
   readonly batch: number;
   readonly contextLength: number;
   readonly seed: number | string;
+}
+
+/** Random histograms: a size of the support is drawn, then as many clusters, each with a weight from a flat Dirichlet law. */
+export interface MixtureOptions {
+  /** Histograms of a batch, a divisor of the batch. */
+  readonly count: number;
+  /** Sizes of the support, equally likely. A cluster drawn twice has both weights, so that the mean histogram is `distribution`. */
+  readonly support: readonly number[];
 }
 
 export class Sampler {
@@ -97,13 +111,23 @@ export class Sampler {
 
   next(): Batch {
     const { batch, contextLength: T } = this.#options;
-    const clusters = Int32Array.from({ length: batch }, () => this.#draw()).sort();
+    const { mixtures } = this.#options;
+    const histograms =
+      mixtures === undefined ? undefined : Array.from({ length: mixtures.count }, () => this.#histogram(mixtures));
+    const clusters = Int32Array.from({ length: batch }, (_, b) =>
+      histograms === undefined
+        ? this.#draw(this.#cumulative)
+        : this.#draw(cumulated(histograms[Math.floor((b * histograms.length) / batch)]!)),
+    );
+    if (histograms === undefined) clusters.sort();
+    const groups =
+      histograms === undefined ? clusters : clusters.map((_, b) => Math.floor((b * histograms.length) / batch));
     const tokens = new Int32Array(batch * T);
     const targets = new Int32Array(batch * T);
     let count = 0;
     for (let b = 0; b < batch; b++)
       count += this.#fill(clusters[b]!, tokens.subarray(b * T, (b + 1) * T), targets.subarray(b * T, (b + 1) * T));
-    return { tokens, targets, clusters, count };
+    return { tokens, targets, clusters, groups, count, ...(histograms === undefined ? {} : { histograms }) };
   }
 
   state(): SamplerState {
@@ -121,12 +145,25 @@ export class Sampler {
     });
   }
 
-  #draw(): number {
+  #draw(cumulative: Float64Array): number {
     const u = this.#random.next();
     let c = 0;
-    while (c < this.#cumulative.length - 1 && u >= this.#cumulative[c]!) c++;
-    while (this.#members[c]!.length === 0) c--;
+    while (c < cumulative.length - 1 && u >= cumulative[c]!) c++;
+    // Rounding may leave u past the sum: the last cluster that has a weight.
+    while (c > 0 && cumulative[c] === cumulative[c - 1]) c--;
     return c;
+  }
+
+  #histogram({ support }: MixtureOptions): Float32Array {
+    const histogram = new Float32Array(this.#members.length);
+    const size = support[this.#random.int(support.length)]!;
+    let total = 0;
+    for (let i = 0; i < size; i++) {
+      const weight = -Math.log(1 - this.#random.next());
+      histogram[this.#draw(this.#cumulative)]! += weight;
+      total += weight;
+    }
+    return histogram.map((weight) => weight / total);
   }
 
   /** The next window of a cluster; each pass has its own order. */
@@ -175,4 +212,9 @@ export class Sampler {
     }
     return count;
   }
+}
+
+function cumulated(weights: ArrayLike<number>): Float64Array {
+  let sum = 0;
+  return Float64Array.from(weights, (w) => (sum += w));
 }

@@ -3,16 +3,18 @@
 //   frequent      the expert of the domain's most frequent cluster
 //   lowest-loss   the expert with the lowest loss on the domain's text, before fine-tuning
 //   histogram     all experts, weighted by the domain's histogram over clusters
-// For a projected network the weights mix expert vectors (e = sum_i h_i E_i), for a mixture they average weights.
+// For a projected network the weights mix expert vectors (e = sum_i h_i E_i), for a soup of experts they are the histogram its
+// MLP takes, for a hyper-network they average embeddings, for a mixture the weights of the experts.
 import type { Backend } from '../backend/backend.js';
 import { SweetspotError } from '../backend/errors.js';
-import { coverage, entropy, genericHistogram, loadClustering } from '../data/clusters.js';
+import { type Clustering, coverage, entropy, genericHistogram, loadClustering } from '../data/clusters.js';
 import type { Corpus } from '../data/corpus.js';
 import { type Evaluation, evaluateCorpus } from '../eval/perplexity.js';
 import { bankParameters, EXPERTS, instantiate } from '../models/bank.js';
 import { transformerParameters } from '../models/transformer.js';
 import { ParameterSet } from '../nn/parameters.js';
-import { domainHistogram, stageWeights } from './context.js';
+import { domainHistogram, oneHot, stageWeights } from './context.js';
+import { meanEmbedding } from './hypernetwork.js';
 import { expertStage } from './mixture.js';
 import type { FinishedRun } from './run.js';
 
@@ -57,8 +59,8 @@ export async function chooseExpert(
   };
   if (config.method === 'importance') return { values: stageWeights(run, 'main', specs), ...placement };
 
-  await using family = await openFamily(backend, run);
-  const only = (c: number) => Float64Array.from({ length: config.clusters }, (_, i) => (i === c ? 1 : 0));
+  await using family = await openFamily(backend, run, clustering);
+  const only = (c: number) => Float64Array.from(oneHot(config.clusters, c));
   if (choice === 'histogram') return { values: await family.at(histogram), ...placement };
   if (choice === 'frequent') return { values: await family.at(only(frequent)), ...placement };
   let best: { values: Map<string, Float32Array>; nll: number; cluster: number } | undefined;
@@ -105,7 +107,7 @@ interface Family extends AsyncDisposable {
   at(weights: Float64Array): Promise<Map<string, Float32Array>>;
 }
 
-async function openFamily(backend: Backend, run: FinishedRun): Promise<Family> {
+async function openFamily(backend: Backend, run: FinishedRun, clustering: Clustering): Promise<Family> {
   const { config } = run;
   if (config.method === 'mixture') {
     const specs = transformerParameters(config.model);
@@ -132,15 +134,18 @@ async function openFamily(backend: Backend, run: FinishedRun): Promise<Family> {
   weightsOfRun.forEach((values, name) => {
     parameters.write(name, values);
   });
-  const experts = weightsOfRun.get(EXPERTS)!;
+  const condition = (weights: Float64Array): Float32Array => {
+    if (bank.conditioning === 'histogram') return Float32Array.from(weights);
+    if (bank.conditioning === 'embedding') return meanEmbedding(clustering, weights);
+    const experts = weightsOfRun.get(EXPERTS)!;
+    const m = bank.expertVector;
+    const vector = new Float64Array(m);
+    for (let c = 0; c < weights.length; c++)
+      for (let q = 0; q < m; q++) vector[q]! += weights[c]! * experts[c * m + q]!;
+    return Float32Array.from(vector);
+  };
   return {
-    at(weights) {
-      const m = bank.expertVector;
-      const vector = new Float64Array(m);
-      for (let c = 0; c < weights.length; c++)
-        for (let q = 0; q < m; q++) vector[q]! += weights[c]! * experts[c * m + q]!;
-      return instantiate(backend, config.model, bank, parameters, Float32Array.from(vector));
-    },
+    at: (weights) => instantiate(backend, config.model, bank, parameters, condition(weights)),
     async [Symbol.asyncDispose]() {
       parameters.dispose();
     },

@@ -39,7 +39,7 @@ export interface MethodResult {
 /** A sampler over the corpus of the run. */
 export function corpusSampler(
   context: PretrainContext,
-  options: Pick<SamplerOptions, 'clusters' | 'distribution'>,
+  options: Pick<SamplerOptions, 'clusters' | 'distribution' | 'mixtures'>,
   seed: string,
 ): Sampler {
   const { corpus, windows, run } = context;
@@ -54,6 +54,10 @@ export function corpusSampler(
   });
 }
 
+/** All weight on one of `length`. */
+export const oneHot = (length: number, at: number): Float32Array =>
+  Float32Array.from({ length }, (_, i) => (i === at ? 1 : 0));
+
 /** What is kept of a finished stage besides its weights. */
 export interface StageSummary {
   readonly loss: number;
@@ -64,6 +68,9 @@ export interface TrainOptions {
   readonly stage: string;
   readonly specs: readonly ParameterSpec[];
   readonly bank?: BankConfig;
+  /** Sets of generated weights in a step, and what they are generated from; see TrainStep. */
+  readonly groups?: number | undefined;
+  readonly embedding?: ((cluster: number) => Float32Array) | undefined;
   readonly sampler: Sampler;
   readonly tokens: number;
   /** Values to start from; drawn from the seed when absent. */
@@ -95,9 +102,14 @@ export async function trainStage(context: PretrainContext, options: TrainOptions
     });
     const result = await runStage(backend, {
       stage: options.stage,
-      model: { config: config.model, bank: options.bank, parameters },
+      model: { config: config.model, bank: options.bank, parameters, embedding: options.embedding },
       sampler: options.sampler,
-      shape: { batch: config.batch, time: config.model.contextLength, precision: config.precision },
+      shape: {
+        batch: config.batch,
+        time: config.model.contextLength,
+        precision: config.precision,
+        groups: options.groups,
+      },
       steps: stepsFor(context, options.tokens),
       adamw: config.adamw,
       muon: config.muon,

@@ -5,6 +5,7 @@ import { defined } from '../backend/options.js';
 import { type Clusters, genericHistogram, loadClusters, saveClustering } from '../data/clusters.js';
 import { Corpus, domainCorpus } from '../data/corpus.js';
 import { loadEmbedder } from '../data/embedder.js';
+import type { MixtureOptions } from '../data/sampler.js';
 import { cutWindows, requireWindows } from '../data/windows.js';
 import { type BankConfig, bankConfig, type TransformerConfig, transformerConfig } from '../models/config.js';
 import { denseParameterCount } from '../models/cost.js';
@@ -14,11 +15,13 @@ import { SCHEDULE_SHAPES, type Schedule, type ScheduleShape } from '../optim/sch
 import { choosePrecision, type Precision } from '../train/precision.js';
 import type { OnProgress } from '../train/progress.js';
 import { domainHistogram, type MethodResult, type PretrainContext } from './context.js';
+import { embeddingSize, pretrainHypernetwork } from './hypernetwork.js';
 import { pretrainImportance } from './importance.js';
 import { pretrainMixture } from './mixture.js';
 import { pretrainProjected } from './projected.js';
 import { METHODS, type Method, type RunConfig, RunFolder, type RunResult, startedPrecision } from './run.js';
 import { pretrainSlm } from './slm.js';
+import { pretrainSoup } from './soup.js';
 
 export interface PretrainOptions {
   readonly backend: Backend;
@@ -31,8 +34,10 @@ export interface PretrainOptions {
   readonly tokens: number;
   /** Sizes of the small model; the vocabulary comes from the corpus. Default: width 64, 4 layers, 4 heads, context 256. */
   readonly model?: Partial<Omit<TransformerConfig, 'vocabSize'>> | undefined;
-  /** Bank of the projected network; experts is always the number of clusters. */
-  readonly bank?: Partial<Omit<BankConfig, 'experts'>> | undefined;
+  /** Bank of projected network, soup and hyper-network; experts is always the number of clusters. */
+  readonly bank?: Partial<Omit<BankConfig, 'experts' | 'conditioning' | 'conditionSize'>> | undefined;
+  /** Soup: histograms drawn for a step (default 4) and the sizes of their support (default 1, 2, 4, 8). */
+  readonly mixtures?: Partial<MixtureOptions> | undefined;
   /** Which clustering of the corpus. Default 16. */
   readonly clusters?: number | undefined;
   /** Importance sampling: text of the domain (file or folder). */
@@ -127,7 +132,8 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
     method,
     tokenizerHash: corpus.tokenizerHash,
     model,
-    bank: method === 'projected' ? bankConfig(model, { ...options.bank, experts: clusters!.count }) : null,
+    bank: bankOf(method, model, options, clusters),
+    mixtures: method === 'soup' ? mixturesOf(options.mixtures, batch) : null,
     clusters: clusters?.count ?? 0,
     tokens: options.tokens,
     batch,
@@ -188,7 +194,34 @@ const methods: Record<Method, (context: PretrainContext) => Promise<MethodResult
   importance: pretrainImportance,
   mixture: pretrainMixture,
   projected: pretrainProjected,
+  soup: pretrainSoup,
+  hypernetwork: pretrainHypernetwork,
 };
+
+/** The bank of a method that has one. */
+function bankOf(
+  method: Method,
+  model: TransformerConfig,
+  options: PretrainOptions,
+  clusters: Clusters | undefined,
+): BankConfig | null {
+  if (clusters === undefined) return null;
+  const given = { ...options.bank, experts: clusters.count };
+  if (method === 'projected') return bankConfig(model, given);
+  if (method === 'soup') return bankConfig(model, { ...given, conditioning: 'histogram' });
+  if (method === 'hypernetwork')
+    return bankConfig(model, { ...given, conditioning: 'embedding', conditionSize: embeddingSize(clusters) });
+  return null;
+}
+
+function mixturesOf(given: Partial<MixtureOptions> | undefined, batch: number): MixtureOptions {
+  const mixtures = { count: Math.min(4, batch), support: [1, 2, 4, 8], ...defined(given) };
+  if (!Number.isInteger(mixtures.count) || mixtures.count < 1 || mixtures.count > batch)
+    usage('histograms a step', `a whole number from 1 to ${batch}, the windows of a step`, mixtures.count);
+  if (mixtures.support.length === 0 || mixtures.support.some((s) => !Number.isInteger(s) || s < 1 || s > 4096))
+    usage('sizes of the support of a histogram', 'whole numbers from 1 to 4096', mixtures.support);
+  return mixtures;
+}
 
 /** (1 - eps) h + eps generic; clusters without a generic window get nothing. */
 function shrink(histogram: Float64Array, clusters: Clusters, eps: number): number[] {

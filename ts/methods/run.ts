@@ -9,6 +9,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { ioError, SweetspotError } from '../backend/errors.js';
+import type { MixtureOptions } from '../data/sampler.js';
 import { Tokenizer } from '../data/tokenizer.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { FolderLock } from '../io/lock.js';
@@ -18,8 +19,8 @@ import type { MuonSettings } from '../optim/muon.js';
 import type { Schedule } from '../optim/schedule.js';
 import type { Precision } from '../train/precision.js';
 
-export type Method = 'slm' | 'importance' | 'mixture' | 'projected';
-export const METHODS: readonly Method[] = ['slm', 'importance', 'mixture', 'projected'];
+export type Method = 'slm' | 'importance' | 'mixture' | 'projected' | 'soup' | 'hypernetwork';
+export const METHODS: readonly Method[] = ['slm', 'importance', 'mixture', 'projected', 'soup', 'hypernetwork'];
 
 export interface RunConfig {
   readonly format: 'sweetspot-run';
@@ -44,6 +45,8 @@ export interface RunConfig {
   readonly seed: number;
   /** Mixture: share of the tokens that train the common trunk before the experts part. */
   readonly trunkShare: number;
+  /** Soup: the law of the histograms that batches are drawn from. */
+  readonly mixtures: MixtureOptions | null;
   /** Importance: the histogram of the domain over clusters, as sampled. */
   readonly histogram: readonly number[] | null;
 }
@@ -126,7 +129,7 @@ export class RunFolder implements Disposable {
             fix: 'choose another output folder, or go on with `sweetspot specialize`',
           });
         }
-        requireSame(folder, withDefaults(readJson(file)), config);
+        requireSame(folder, withDefaults(readJson(file)), withDefaults(config));
       } else {
         writeFileAtomic(file, `${JSON.stringify(config, null, 2)}\n`);
       }
@@ -160,13 +163,12 @@ export class RunFolder implements Disposable {
   }
 }
 
-/** Folders from before there was a choice were made in fp32, with AdamW. */
-export const withDefaults = (config: unknown): unknown => ({
-  precision: 'fp32',
-  muon: null,
-  zeroOutputs: false,
-  ...(config as object),
-});
+/** What folders from before there was a choice mean: fp32, AdamW, expert vectors by cluster. */
+export function withDefaults(config: unknown): unknown {
+  const given = config as { readonly bank?: object | null };
+  const bank = given.bank ? { conditioning: 'cluster', conditionSize: 0, mlpWidth: 0, ...given.bank } : given.bank;
+  return { precision: 'fp32', muon: null, zeroOutputs: false, mixtures: null, ...given, bank };
+}
 
 /** What a run in `folder` was started in, so that the same command goes on with it on any machine; undefined without one. */
 export function startedPrecision(folder: string): Precision | undefined {

@@ -4,7 +4,7 @@
 import type { Precision } from '../autograd/tape.js';
 import type { Backend, BufferId } from '../backend/backend.js';
 import type { Batch } from '../data/sampler.js';
-import { bankFeedForward, expertVectors } from '../models/bank.js';
+import { bankFeedForward, conditionVectors, expertVectors } from '../models/bank.js';
 import type { BankConfig, TransformerConfig } from '../models/config.js';
 import { outputMatrix, transformer } from '../models/transformer.js';
 import type { ParameterSet } from '../nn/parameters.js';
@@ -19,6 +19,8 @@ export interface TrainableModel {
   /** Present when feed-forward weights are generated from a bank. */
   readonly bank?: BankConfig | undefined;
   readonly parameters: ParameterSet;
+  /** Embedding that a cluster is conditioned on (D), for a bank with that conditioning. */
+  readonly embedding?: ((cluster: number) => Float32Array) | undefined;
 }
 
 export interface BatchShape {
@@ -28,6 +30,8 @@ export interface BatchShape {
   readonly time: number;
   /** Of the matrix products. Default fp32. */
   readonly precision?: Precision | undefined;
+  /** Groups of rows with generated weights of their own, at most. Default: one a cluster, or a window where there are fewer. */
+  readonly groups?: number | undefined;
 }
 
 export interface StepResult {
@@ -81,20 +85,20 @@ class InputBuffer {
 export const groupSlots = (bank: BankConfig, batch: number): number => Math.min(bank.experts, batch);
 
 /**
- * Fills the slots: cluster of each present group, row offsets of all (absent slots are empty, at the end). Returns how many
+ * Fills the slots: number (a cluster, as a rule) of each present group, row offsets of all (absent slots are empty, at the end). Returns how many
  * are present.
  */
-export function fillGroups(clusters: Int32Array, time: number, slots: Int32Array, offsets: Int32Array): number {
+export function fillGroups(groups: Int32Array, time: number, slots: Int32Array, offsets: Int32Array): number {
   slots.fill(0);
   let group = -1;
-  for (let b = 0; b < clusters.length; b++) {
-    if (b === 0 || clusters[b] !== clusters[b - 1]) {
+  for (let b = 0; b < groups.length; b++) {
+    if (b === 0 || groups[b] !== groups[b - 1]) {
       group++;
-      slots[group] = clusters[b]!;
+      slots[group] = groups[b]!;
       offsets[group] = b * time;
     }
   }
-  offsets.fill(clusters.length * time, group + 1);
+  offsets.fill(groups.length * time, group + 1);
   return group + 1;
 }
 
@@ -103,6 +107,7 @@ export class TrainStep {
   readonly #inputs: InputBuffer;
   readonly #settings: AdamWSettings;
   readonly #groups: number;
+  readonly #model: TrainableModel;
 
   constructor(
     readonly backend: Backend,
@@ -115,8 +120,10 @@ export class TrainStep {
     const { batch: B, time: T } = shape;
     const N = B * T;
     this.#settings = settings;
-    this.#groups = bank === undefined ? 0 : groupSlots(bank, B);
+    this.#model = model;
+    this.#groups = bank === undefined ? 0 : (shape.groups ?? groupSlots(bank, B));
     const G = this.#groups;
+    const D = bank?.conditionSize ?? 0;
     this.#inputs = new InputBuffer(backend, {
       tokens: N,
       targets: N,
@@ -126,6 +133,7 @@ export class TrainStep {
       clusters: G,
       offsets: G + 1,
       count: 1,
+      conditions: G * D,
     });
     const inputs = this.#inputs;
     inputs.ints('positions', N).forEach((_, i, positions) => {
@@ -140,7 +148,9 @@ export class TrainStep {
               feedForward: bankFeedForward(
                 bank,
                 parameters,
-                expertVectors(parameters, inputs.tensor('clusters', [G], 'i32')),
+                bank.conditioning === 'cluster'
+                  ? expertVectors(parameters, inputs.tensor('clusters', [G], 'i32'))
+                  : conditionVectors(parameters, inputs.tensor('conditions', [G, D], 'f32')),
                 {
                   offsets: inputs.tensor('offsets', [G + 1], 'i32'),
                   count: inputs.tensor('count', [1], 'i32'),
@@ -174,17 +184,25 @@ export class TrainStep {
     inputs.floats('scale', 1)[0] = 1 / Math.max(1, batch.count);
     inputs.floats('hyper', 8).set(hyperValues(this.#settings, lr, t));
     if (this.#groups > 0) {
-      inputs.ints('count', 1)[0] = fillGroups(
-        batch.clusters,
-        this.shape.time,
-        inputs.ints('clusters', this.#groups),
-        inputs.ints('offsets', this.#groups + 1),
-      );
+      const slots = inputs.ints('clusters', this.#groups);
+      const present = fillGroups(batch.groups, this.shape.time, slots, inputs.ints('offsets', this.#groups + 1));
+      inputs.ints('count', 1)[0] = present;
+      this.#condition(batch, slots.subarray(0, present));
     }
     inputs.submit();
     this.program.run();
     const [loss, norm] = await Promise.all([this.program.read('loss'), this.program.read('norm')]);
     return { loss: loss[0]! / Math.max(1, batch.count), gradientNorm: norm[0]! };
+  }
+
+  /** Fills in what the weights of each present group are generated from. */
+  #condition(batch: Batch, slots: Int32Array): void {
+    const { bank, embedding } = this.#model;
+    if (bank === undefined || bank.conditioning === 'cluster') return;
+    const conditions = this.#inputs.floats('conditions', this.#groups * bank.conditionSize);
+    slots.forEach((slot, g) => {
+      conditions.set(batch.histograms?.[slot] ?? embedding!(slot), g * bank.conditionSize);
+    });
   }
 
   dispose(): void {

@@ -26,6 +26,9 @@ interface Flags {
   readonly slices?: number;
   readonly expertVector?: number;
   readonly projectedLayers?: number[];
+  readonly mlpWidth?: number;
+  readonly mixtures?: number;
+  readonly support?: number[];
   /** False after --no-shared. */
   readonly shared: boolean;
   readonly clusters?: number;
@@ -44,22 +47,27 @@ interface Flags {
   readonly seed?: number;
 }
 
+const BANKS: readonly Method[] = ['projected', 'soup', 'hypernetwork'];
+
 /** Flags that only some methods read. A flag without effect is a mistake worth naming. */
 const ONLY: readonly (readonly [flag: string, name: keyof Flags, methods: readonly Method[]])[] = [
-  ['--slices', 'slices', ['projected']],
-  ['--expert-vector', 'expertVector', ['projected']],
-  ['--projected-layers', 'projectedLayers', ['projected']],
+  ['--slices', 'slices', BANKS],
+  ['--expert-vector', 'expertVector', BANKS],
+  ['--projected-layers', 'projectedLayers', BANKS],
+  ['--mlp-width', 'mlpWidth', ['soup', 'hypernetwork']],
+  ['--mixtures', 'mixtures', ['soup']],
+  ['--support', 'support', ['soup']],
   ['--trunk-share', 'trunkShare', ['mixture']],
   ['--domain', 'domain', ['importance']],
   ['--domain-tokens', 'domainTokens', ['importance']],
   ['--shrink', 'shrink', ['importance']],
-  ['--clusters', 'clusters', ['importance', 'mixture', 'projected']],
+  ['--clusters', 'clusters', ['importance', 'mixture', ...BANKS]],
 ];
 
 function requireUsed(flags: Flags): void {
   const useless = ONLY.find(([, name, methods]) => flags[name] !== undefined && !methods.includes(flags.method));
   const [flag, , methods] =
-    useless ?? (!flags.shared && flags.method !== 'projected' ? ['--no-shared', '', ['projected']] : []);
+    useless ?? (!flags.shared && !BANKS.includes(flags.method) ? ['--no-shared', '', BANKS] : []);
   if (flag === undefined) return;
   throw new SweetspotError('SWEETSPOT_USAGE', {
     what: `${flag} has no effect with --method ${flags.method}`,
@@ -87,18 +95,29 @@ export function pretrain(program: Command): void {
     .option('--untied', 'output matrix of its own (default: shared with the embedding)')
     .optionsGroup('Clusters and experts:')
     .option('--clusters <n>', 'which clustering of the corpus (default: 16)', count('--clusters'))
-    .option('--slices <n>', 'projected: slices of the bank, its capacity (default: 16)', count('--slices'))
+    .option(
+      '--slices <n>',
+      'projected, soup, hypernetwork: slices of the bank, its capacity (default: 16)',
+      count('--slices'),
+    )
     .option(
       '--expert-vector <n>',
-      "projected: length of an expert's vector (default: as many as --slices)",
+      "the same: length of an expert's vector (default: as many as --slices)",
       count('--expert-vector'),
     )
     .option(
       '--projected-layers <list>',
-      'projected: layers with a bank, like 0,1,2 (default: all)',
+      'the same: layers with a bank, like 0,1,2 (default: all)',
       list('--projected-layers'),
     )
-    .option('--no-shared', 'projected: no shared slice, the form of the paper (default: with one)')
+    .option('--no-shared', 'the same: no shared slice, the form of the paper (default: with one)')
+    .option('--mlp-width <n>', 'soup, hypernetwork: hidden width of the MLP (default: 64)', count('--mlp-width'))
+    .option('--mixtures <n>', 'soup: histograms drawn for a step (default: 4)', count('--mixtures'))
+    .option(
+      '--support <list>',
+      'soup: clusters in a histogram, each size as likely (default: 1,2,4,8)',
+      list('--support'),
+    )
     .option(
       '--trunk-share <x>',
       'mixture: share of the tokens for the common trunk (default: 0.5)',
@@ -169,8 +188,10 @@ export function pretrain(program: Command): void {
         slices: flags.slices,
         expertVector: flags.expertVector,
         projectedLayers: flags.projectedLayers,
+        mlpWidth: flags.mlpWidth,
         shared: flags.shared,
       }),
+      mixtures: given({ count: flags.mixtures, support: flags.support }),
       clusters: flags.clusters,
       domain: flags.domain,
       domainTokens: flags.domainTokens,
