@@ -65,6 +65,10 @@ for (const method of ['soup', 'hypernetwork'] as const) {
         if (i !== j) t.true(nll > losses[i]!.nll, `${TOPICS[i]}: ${losses[i]!.nll}, model of ${TOPICS[j]}: ${nll}`);
       });
     }
+    const fitted = await chooseExpert(backend, run, texts[1]!, 'fitted');
+    const after = await evaluateValues(backend, run, fitted.values, texts[1]!);
+    const before = await evaluateValues(backend, run, models[1]!.values, texts[1]!);
+    t.true(after.nll < before.nll, `fitted ${after.nll}, by histogram ${before.nll}`);
     const done = await specialize({ backend, run: at('whole'), domain: at('law.jsonl'), out: at('model'), steps: 5 });
     t.true(done.after.nll <= done.before.nll);
     t.is(backend.allocated(), 0);

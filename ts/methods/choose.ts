@@ -3,6 +3,7 @@
 //   frequent      the expert of the domain's most frequent cluster
 //   lowest-loss   the expert with the lowest loss on the domain's text, before fine-tuning
 //   histogram     all experts, weighted by the domain's histogram over clusters
+//   fitted        the same, then the coefficients of the bank alone trained for a few steps on the domain's text
 // For a projected network the weights mix expert vectors (e = sum_i h_i E_i), for a soup of experts they are the histogram its
 // MLP takes, for a hyper-network they average embeddings, for a mixture the weights of the experts.
 import type { Backend } from '../backend/backend.js';
@@ -10,16 +11,17 @@ import { SweetspotError } from '../backend/errors.js';
 import { type Clustering, coverage, entropy, genericHistogram, loadClustering } from '../data/clusters.js';
 import type { Corpus } from '../data/corpus.js';
 import { type Evaluation, evaluateCorpus } from '../eval/perplexity.js';
-import { bankParameters, EXPERTS, instantiate } from '../models/bank.js';
+import { bankParameters, coefficientsOf, EXPERTS, instantiate } from '../models/bank.js';
 import { transformerParameters } from '../models/transformer.js';
 import { ParameterSet } from '../nn/parameters.js';
+import { fitCoefficients } from '../train/fit.js';
 import { domainHistogram, oneHot, stageWeights } from './context.js';
 import { meanEmbedding } from './hypernetwork.js';
 import { expertStage } from './mixture.js';
 import type { FinishedRun } from './run.js';
 
-export type ExpertChoice = 'frequent' | 'lowest-loss' | 'histogram';
-export const EXPERT_CHOICES: readonly ExpertChoice[] = ['frequent', 'lowest-loss', 'histogram'];
+export type ExpertChoice = 'frequent' | 'lowest-loss' | 'histogram' | 'fitted';
+export const EXPERT_CHOICES: readonly ExpertChoice[] = ['frequent', 'lowest-loss', 'histogram', 'fitted'];
 
 export interface Placement {
   /** The domain's share of each cluster; empty for a run without clusters. */
@@ -62,6 +64,7 @@ export async function chooseExpert(
   await using family = await openFamily(backend, run, clustering);
   const only = (c: number) => Float64Array.from(oneHot(config.clusters, c));
   if (choice === 'histogram') return { values: await family.at(histogram), ...placement };
+  if (choice === 'fitted') return { values: await family.fitted(histogram, corpus), ...placement };
   if (choice === 'frequent') return { values: await family.at(only(frequent)), ...placement };
   let best: { values: Map<string, Float32Array>; nll: number; cluster: number } | undefined;
   for (let c = 0; c < config.clusters; c++) {
@@ -105,6 +108,8 @@ export async function untrained(backend: Backend, run: FinishedRun, seed: number
 interface Family extends AsyncDisposable {
   /** The model for weights over the experts, which sum to 1. */
   at(weights: Float64Array): Promise<Map<string, Float32Array>>;
+  /** The same with coefficients fitted to a text. Throws SWEETSPOT_USAGE without a bank. */
+  fitted(weights: Float64Array, corpus: Corpus): Promise<Map<string, Float32Array>>;
 }
 
 async function openFamily(backend: Backend, run: FinishedRun, clustering: Clustering): Promise<Family> {
@@ -122,6 +127,14 @@ async function openFamily(backend: Backend, run: FinishedRun, clustering: Cluste
           }
         }
         return new Map(Array.from(sum, ([name, values]) => [name, Float32Array.from(values)]));
+      },
+      fitted() {
+        throw new SweetspotError('SWEETSPOT_USAGE', {
+          what: 'fitted coefficients need a bank',
+          expected: 'a run of projected, soup or hypernetwork',
+          found: config.method,
+          fix: 'choose another --expert',
+        });
       },
       async [Symbol.asyncDispose]() {},
     };
@@ -146,6 +159,12 @@ async function openFamily(backend: Backend, run: FinishedRun, clustering: Cluste
   };
   return {
     at: (weights) => instantiate(backend, config.model, bank, parameters, condition(weights)),
+    async fitted(weights, corpus) {
+      const start = await coefficientsOf(backend, bank, parameters, condition(weights));
+      const { seed, precision, model } = config;
+      const found = await fitCoefficients(backend, model, bank, parameters, start, corpus, { seed, precision });
+      return instantiate(backend, model, bank, parameters, found);
+    },
     async [Symbol.asyncDispose]() {
       parameters.dispose();
     },

@@ -11,6 +11,8 @@ import type { Evaluation } from '../eval/perplexity.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { saveDenseFolder } from '../io/huggingface.js';
 import { FolderLock } from '../io/lock.js';
+import { loraTrainingFlops } from '../models/cost.js';
+import { type LoraSettings, loraSettings } from '../nn/lora.js';
 import type { AdamWSettings } from '../optim/adamw.js';
 import { finetune } from '../train/finetune.js';
 import { choosePrecision, type Precision } from '../train/precision.js';
@@ -37,13 +39,15 @@ export interface SpecializeOptions {
   readonly epochs?: number | undefined;
   /** Fine-tuning steps at most; overrides epochs. 0 keeps the chosen expert as it is. */
   readonly steps?: number | undefined;
-  /** Peak learning rate. Default: a third of the pretraining peak (the whole of it from scratch). */
+  /** Peak learning rate. Default: a third of the pretraining peak (the whole of it from scratch and for adapters). */
   readonly learningRate?: number | undefined;
   /** Tokens a step. Default: half of pretraining's. */
   readonly batchTokens?: number | undefined;
   /** Share of the documents held out for early stopping. Default 0.1. */
   readonly heldout?: number | undefined;
   readonly adamw?: Partial<AdamWSettings> | undefined;
+  /** Trains low-rank adapters in place of all parameters; {} for the defaults. */
+  readonly lora?: Partial<LoraSettings> | undefined;
   /** Of the matrix products of training. Default: pretraining's. */
   readonly precision?: Precision | undefined;
   readonly seed?: number | undefined;
@@ -131,7 +135,8 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
   );
   const perEpoch = Math.max(1, Math.ceil(train.tokens / (batch * model.contextLength)));
   const steps = options.steps ?? Math.min(30_000, Math.ceil((options.epochs ?? 10) * perEpoch));
-  const peak = options.learningRate ?? run.config.schedule.peak / (options.fromScratch === true ? 1 : 3);
+  const whole = options.fromScratch === true || options.lora !== undefined;
+  const peak = options.learningRate ?? run.config.schedule.peak / (whole ? 1 : 3);
   const part = `${out}.part`;
   mkdirSync(`${part}/checkpoints`, { recursive: true });
   using _lock = FolderLock.acquire(part);
@@ -146,11 +151,12 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
     batch,
     adamw: { ...run.config.adamw, ...defined(options.adamw) },
     muon: run.config.muon,
+    lora: options.lora === undefined ? null : loraSettings(options.lora),
     precision: choosePrecision(backend, options.precision ?? run.config.precision),
     seed: options.seed ?? run.config.seed,
   };
   const planFile = path.join(part, 'config.json');
-  if (existsSync(planFile)) requireSame(part, withDefaults(readJson(planFile)), withDefaults(plan));
+  if (existsSync(planFile)) requireSame(part, planDefaults(readJson(planFile)), planDefaults(plan));
   else writeFileAtomic(planFile, `${JSON.stringify(plan, null, 2)}\n`);
   const result = await finetune(
     backend,
@@ -166,6 +172,7 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
       patience: 5,
       adamw: plan.adamw,
       muon: plan.muon,
+      lora: plan.lora,
       precision: plan.precision,
       seed: plan.seed,
     },
@@ -184,7 +191,10 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
     bestStep: result.bestStep,
     steps: result.steps,
     tokens: result.tokens,
-    flops: stepsFlops({ model, muon: plan.muon, batch }, result.tokens),
+    flops:
+      plan.lora === null
+        ? stepsFlops({ model, muon: plan.muon, batch }, result.tokens)
+        : loraTrainingFlops(model, plan.lora.rank, result.tokens),
     seconds: (performance.now() - begin) / 1000,
   };
   await saveDenseFolder(out, model, result.values, run.tokenizer, {
@@ -193,6 +203,9 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
   rmSync(part, { recursive: true });
   return done;
 }
+
+/** What folders from before there was a choice mean. */
+const planDefaults = (plan: unknown): unknown => withDefaults({ lora: null, ...(plan as object) });
 
 /** The tokens of every document: what identifies a domain. */
 function domainBytes(domain: Corpus): Uint8Array {

@@ -17,7 +17,14 @@ import { Program } from '../program/program.js';
 import type { Prng } from '../tensor/prng.js';
 import { bufferTensor, reshape, type Tensor } from '../tensor/tensor.js';
 import type { BankConfig, TransformerConfig } from './config.js';
-import { denseFeedForward, initialStd, layerNames, transformerParameters } from './transformer.js';
+import {
+  denseFeedForward,
+  denseLinear,
+  initialStd,
+  layerNames,
+  transformerParameters,
+  type Weights,
+} from './transformer.js';
 
 export const EXPERTS = 'bank.experts';
 export const MLP_IN = 'bank.mlp.in';
@@ -83,19 +90,25 @@ export interface Groups {
   readonly count?: Tensor | undefined;
 }
 
-/** The feed-forward block of a batch whose windows are sorted by group: experts vectors (G, m). */
+/** Coefficients of a layer from vectors in place of E_i: (G, m) -> (G, R). */
+export const mixedCoefficients =
+  (parameters: Weights, vectors: Tensor) =>
+  (layer: number): Tensor =>
+    matmul(vectors, parameters.tensor(bankNames(layer).mixing));
+
+/** The feed-forward block of a batch whose windows are sorted by group, with coefficients (G, R) of every projected layer. */
 export function bankFeedForward(
   bank: BankConfig,
-  parameters: ParameterSet,
-  vectors: Tensor,
+  parameters: Weights,
+  coefficients: (layer: number) => Tensor,
   { offsets, count }: Groups,
 ): (x: Tensor, layer: number) => Tensor {
-  const dense = denseFeedForward(parameters);
+  const dense = denseFeedForward(denseLinear(parameters));
   const shared = (name: string) => (bank.shared ? parameters.tensor(name) : undefined);
   return (x, layer) => {
     if (!bank.projectedLayers.includes(layer)) return dense(x, layer);
     const names = bankNames(layer);
-    const c = matmul(vectors, parameters.tensor(names.mixing)); // (G, R)
+    const c = coefficients(layer);
     const gateUp = bankMix(parameters.tensor(names.gateUp), c, shared(layerNames(layer).gateUp), count); // (G, 2F, C)
     const down = bankMix(parameters.tensor(names.down), c, shared(layerNames(layer).down), count); // (G, C, F)
     return groupedLinear(swiglu(groupedLinear(x, gateUp, offsets, count)), down, offsets, count);
@@ -103,32 +116,60 @@ export function bankFeedForward(
 }
 
 /** Expert vectors of the clusters present: clusters i32 (G) -> (G, m). */
-export const expertVectors = (parameters: ParameterSet, clusters: Tensor): Tensor =>
+export const expertVectors = (parameters: Weights, clusters: Tensor): Tensor =>
   embedding(parameters.tensor(EXPERTS), clusters);
 
 /** Vectors in place of E_i for conditions (G, D): histograms or embeddings -> (G, m). */
-export const conditionVectors = (parameters: ParameterSet, conditions: Tensor): Tensor =>
+export const conditionVectors = (parameters: Weights, conditions: Tensor): Tensor =>
   linear(swiglu(linear(conditions, parameters.tensor(MLP_IN))), parameters.tensor(MLP_OUT));
 
-/**
- * The dense model that the bank is for one condition: a vector in place of E_i (length m), a histogram or an embedding (length
- * D). Names and values of transformerParameters.
- */
+/** What fixes a model of a bank: a vector in place of E_i (length m), a histogram or an embedding (length D), as the bank is
+ * conditioned; or the coefficients (R) of every projected layer. */
+export type Condition = Float32Array | ReadonlyMap<number, Float32Array>;
+
+/** The coefficients of every projected layer for a condition. */
+export async function coefficientsOf(
+  backend: Backend,
+  bank: BankConfig,
+  parameters: ParameterSet,
+  condition: Float32Array,
+): Promise<Map<number, Float32Array>> {
+  const buffer = backend.alloc(condition.length * 4);
+  const given = bufferTensor('condition', [1, condition.length], 'f32', { buffer, offset: 0 });
+  const program = Program.record(backend, 'coefficients', (t) => {
+    const e = bank.conditioning === 'cluster' ? given : conditionVectors(parameters, given);
+    const coefficients = mixedCoefficients(parameters, e);
+    for (const l of bank.projectedLayers) t.output(String(l), coefficients(l));
+  });
+  try {
+    backend.write(buffer, 0, new Uint8Array(condition.buffer, condition.byteOffset, condition.byteLength));
+    program.run();
+    const found = new Map<number, Float32Array>();
+    for (const l of bank.projectedLayers) found.set(l, await program.read(String(l)));
+    return found;
+  } finally {
+    program.release();
+    backend.free(buffer);
+  }
+}
+
+/** The dense model that the bank is for one condition: names and values of transformerParameters. */
 export async function instantiate(
   backend: Backend,
   config: TransformerConfig,
   bank: BankConfig,
   parameters: ParameterSet,
-  condition: Float32Array,
+  condition: Condition,
 ): Promise<Map<string, Float32Array>> {
+  const coefficients =
+    condition instanceof Float32Array ? await coefficientsOf(backend, bank, parameters, condition) : condition;
   const values = new Map<string, Float32Array>();
-  const buffer = backend.alloc(condition.length * 4);
-  const given = bufferTensor('condition', [1, condition.length], 'f32', { buffer, offset: 0 });
+  const row = Math.ceil(bank.slices / 16) * 64; // bytes
+  const buffer = backend.alloc(row * bank.projectedLayers.length);
   const program = Program.record(backend, 'instantiate', (t) => {
-    const e = bank.conditioning === 'cluster' ? given : conditionVectors(parameters, given);
-    for (const l of bank.projectedLayers) {
+    for (const [i, l] of bank.projectedLayers.entries()) {
       const names = bankNames(l);
-      const c = matmul(e, parameters.tensor(names.mixing));
+      const c = bufferTensor(`c${l}`, [1, bank.slices], 'f32', { buffer, offset: i * row });
       for (const [slices, name] of [
         [names.gateUp, layerNames(l).gateUp],
         [names.down, layerNames(l).down],
@@ -139,7 +180,10 @@ export async function instantiate(
     }
   });
   try {
-    backend.write(buffer, 0, new Uint8Array(condition.buffer, condition.byteOffset, condition.byteLength));
+    bank.projectedLayers.forEach((l, i) => {
+      const c = coefficients.get(l)!;
+      backend.write(buffer, i * row, new Uint8Array(c.buffer, c.byteOffset, c.byteLength));
+    });
     program.run();
     for (const spec of transformerParameters(config)) {
       const generated = bank.projectedLayers.some(

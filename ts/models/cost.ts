@@ -27,6 +27,14 @@ export function forwardFlops(config: TransformerConfig, time = config.contextLen
 export const trainingFlops = (config: TransformerConfig, tokens: number, time = config.contextLength): number =>
   3 * forwardFlops(config, time) * tokens;
 
+/** Training low-rank adapters: forward, the gradient of activations, and the adapters' own products; no weight gradients. */
+export function loraTrainingFlops(config: TransformerConfig, rank: number, tokens: number): number {
+  const sides = transformerParameters(config)
+    .filter(({ kind }) => kind === 'hidden')
+    .reduce((sum, { shape }) => sum + shape[0]! + shape[1]!, 0);
+  return (2 * forwardFlops(config) + 6 * rank * sides) * tokens;
+}
+
 /** FLOPs a training step spends on the bank itself, with weights for `groups` clusters. */
 export function bankStepFlops(config: TransformerConfig, bank: BankConfig, groups: number): number {
   const size = 3 * config.hiddenSize * config.intermediateSize * bank.projectedLayers.length;

@@ -10,6 +10,7 @@ import { cutWindows } from '../data/windows.js';
 import { type Evaluation, evaluateCorpus } from '../eval/perplexity.js';
 import type { TransformerConfig } from '../models/config.js';
 import { transformerParameters } from '../models/transformer.js';
+import { LoraModel, type LoraSettings } from '../nn/lora.js';
 import { ParameterSet } from '../nn/parameters.js';
 import type { AdamWSettings } from '../optim/adamw.js';
 import type { MuonSettings } from '../optim/muon.js';
@@ -32,6 +33,8 @@ export interface FinetuneSettings {
   readonly adamw: AdamWSettings;
   /** For hidden matrices, in place of AdamW. Default: none. */
   readonly muon?: MuonSettings | null | undefined;
+  /** Trains low-rank adapters and leaves the model as it is; the result has them merged. Default: all parameters. */
+  readonly lora?: LoraSettings | null | undefined;
   /** Of the matrix products of training. Default fp32. */
   readonly precision?: Precision | undefined;
   readonly seed: number | string;
@@ -66,11 +69,15 @@ export async function finetune(
   options: { folder?: string | undefined; onProgress?: OnProgress | undefined; signal?: AbortSignal | undefined } = {},
 ): Promise<FinetuneResult> {
   const specs = transformerParameters(config);
-  const parameters = new ParameterSet(backend, specs, { trainable: true });
+  const adapted = settings.lora ? new LoraModel(backend, specs, initial, settings.lora, settings.seed) : undefined;
+  /** The whole model as it is now; what is trained is the same, or the adapters. */
+  const parameters = adapted?.merged ?? new ParameterSet(backend, specs, { trainable: true });
   try {
-    initial.forEach((values, name) => {
-      parameters.write(name, values);
-    });
+    if (adapted === undefined) {
+      initial.forEach((values, name) => {
+        parameters.write(name, values);
+      });
+    }
     const evaluate = () => evaluateCorpus(backend, config, parameters, heldout, { signal: options.signal });
     const before = await evaluate();
     let state: State = { before, best: before, bestStep: 0, misses: 0 };
@@ -80,7 +87,10 @@ export async function finetune(
     const shape = { batch: settings.batch, time: config.contextLength, precision: settings.precision };
     const result = await runStage(backend, {
       stage: 'finetune',
-      model: { config, parameters },
+      model:
+        adapted === undefined
+          ? { config, parameters }
+          : { config, parameters: adapted.adapters, weights: adapted, parts: { linear: adapted.linear } },
       sampler: new Sampler({
         corpus: train,
         windows,
@@ -111,6 +121,7 @@ export async function finetune(
       every: {
         steps: settings.evaluateEvery,
         call: async (step) => {
+          adapted?.merge();
           const now = await evaluate();
           if (now.nll < state.best.nll) {
             state = { ...state, best: now, bestStep: step, misses: 0 };
@@ -132,6 +143,6 @@ export async function finetune(
       tokens: result.steps * shape.batch * shape.time,
     };
   } finally {
-    parameters.dispose();
+    (adapted ?? parameters).dispose();
   }
 }

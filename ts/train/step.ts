@@ -4,9 +4,9 @@
 import type { Precision } from '../autograd/tape.js';
 import type { Backend, BufferId } from '../backend/backend.js';
 import type { Batch } from '../data/sampler.js';
-import { bankFeedForward, conditionVectors, expertVectors } from '../models/bank.js';
+import { bankFeedForward, conditionVectors, expertVectors, mixedCoefficients } from '../models/bank.js';
 import type { BankConfig, TransformerConfig } from '../models/config.js';
-import { outputMatrix, transformer } from '../models/transformer.js';
+import { type ForwardParts, outputMatrix, transformer, type Weights } from '../models/transformer.js';
 import type { ParameterSet } from '../nn/parameters.js';
 import { linearCrossEntropy } from '../ops/cross_entropy.js';
 import { type AdamWSettings, adamw, hyperValues } from '../optim/adamw.js';
@@ -18,7 +18,12 @@ export interface TrainableModel {
   readonly config: TransformerConfig;
   /** Present when feed-forward weights are generated from a bank. */
   readonly bank?: BankConfig | undefined;
+  /** What is trained. */
   readonly parameters: ParameterSet;
+  /** Where the forward pass looks parameters up, when part of the model is frozen. Default: `parameters`. */
+  readonly weights?: Weights | undefined;
+  /** How the forward pass differs from the dense one. Default: as `bank` says. */
+  readonly parts?: ForwardParts | undefined;
   /** Embedding that a cluster is conditioned on (D), for a bank with that conditioning. */
   readonly embedding?: ((cluster: number) => Float32Array) | undefined;
 }
@@ -141,28 +146,26 @@ export class TrainStep {
     });
     this.program = Program.record(backend, bank === undefined ? 'train step' : 'bank train step', (t) => {
       t.precision = shape.precision ?? 'fp32';
+      const weights = model.weights ?? parameters;
+      const vectors = () =>
+        bank?.conditioning === 'cluster'
+          ? expertVectors(weights, inputs.tensor('clusters', [G], 'i32'))
+          : conditionVectors(weights, inputs.tensor('conditions', [G, D], 'f32'));
+      const groups = {
+        offsets: inputs.tensor('offsets', [G + 1], 'i32'),
+        count: inputs.tensor('count', [1], 'i32'),
+      };
       const parts =
-        bank === undefined
+        model.parts ??
+        (bank === undefined
           ? {}
-          : {
-              feedForward: bankFeedForward(
-                bank,
-                parameters,
-                bank.conditioning === 'cluster'
-                  ? expertVectors(parameters, inputs.tensor('clusters', [G], 'i32'))
-                  : conditionVectors(parameters, inputs.tensor('conditions', [G, D], 'f32')),
-                {
-                  offsets: inputs.tensor('offsets', [G + 1], 'i32'),
-                  count: inputs.tensor('count', [1], 'i32'),
-                },
-              ),
-            };
+          : { feedForward: bankFeedForward(bank, weights, mixedCoefficients(weights, vectors()), groups) });
       const tokens = inputs.tensor('tokens', [B, T], 'i32');
-      const hidden = transformer(config, parameters, tokens, inputs.tensor('positions', [N], 'i32'), parts);
+      const hidden = transformer(config, weights, tokens, inputs.tensor('positions', [N], 'i32'), parts);
       const targets = inputs.tensor('targets', [B, T], 'i32');
       const losses = linearCrossEntropy(
         hidden,
-        outputMatrix(config, parameters),
+        outputMatrix(config, weights),
         targets,
         inputs.tensor('scale', [1], 'f32'),
       );

@@ -19,6 +19,8 @@ interface Flags {
   readonly learningRate?: number;
   readonly batchTokens?: number;
   readonly heldout?: number;
+  readonly loraRank?: number;
+  readonly loraAlpha?: number;
   readonly weightDecay?: number;
   readonly clip?: number;
   readonly precision?: Precision;
@@ -45,6 +47,8 @@ export function specialize(program: Command): void {
     .option('--heldout <x>', 'share of the documents held out for early stopping (default: 0.1)', real('--heldout'))
     .option('--batch-tokens <n>', "tokens a step (default: half of pretraining's)", count('--batch-tokens'))
     .option('--learning-rate <x>', "peak learning rate (default: a third of pretraining's)", real('--learning-rate'))
+    .option('--lora-rank <n>', 'train low-rank adapters of this rank instead of all parameters', count('--lora-rank'))
+    .option('--lora-alpha <x>', 'their scale, alpha / rank (default: twice the rank)', real('--lora-alpha'))
     .option('--weight-decay <x>', 'of matrices (default: as in pretraining)', real('--weight-decay'))
     .option(
       '--clip <x>',
@@ -67,6 +71,10 @@ export function specialize(program: Command): void {
       maxTokens: flags.maxTokens,
       expert: flags.expert,
       fromScratch: flags.fromScratch,
+      lora:
+        flags.loraRank === undefined && flags.loraAlpha === undefined
+          ? undefined
+          : given({ rank: flags.loraRank, alpha: flags.loraAlpha }),
       steps: flags.steps,
       epochs: flags.epochs,
       learningRate: flags.learningRate,
