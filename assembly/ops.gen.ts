@@ -28,6 +28,7 @@ export const OP_SWIGLU_BACKWARD: u32 = 43;
 export const OP_SOFTMAX: u32 = 44;
 export const OP_SOFTMAX_BACKWARD: u32 = 45;
 export const OP_CROSS_ENTROPY: u32 = 46;
+export const OP_DISTILL_CROSS_ENTROPY: u32 = 47;
 export const OP_BANK_MIX: u32 = 64;
 export const OP_BANK_MIX_BACKWARD: u32 = 65;
 export const OP_BANK_SUM_SQUARES: u32 = 66;

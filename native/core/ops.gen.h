@@ -69,6 +69,7 @@ enum class Op : uint32_t {
   softmax = 44,
   softmax_backward = 45,
   cross_entropy = 46,
+  distill_cross_entropy = 47,
   bank_mix = 64,
   bank_mix_backward = 65,
   bank_sum_squares = 66,
@@ -467,6 +468,24 @@ struct CrossEntropyRow {
   uint32_t vocab;
   static CrossEntropyRow decode(const uint32_t* w) {
     return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12]};
+  }
+};
+// distillation from a teacher's k most likely tokens and a bucket for the rest: with q = softmax(logits / temperature), ids and p the teacher's tokens and probabilities at that temperature, pt = max(0, 1 - sum p), qt = sum of q over the other tokens: loss = (1 - weight) cross entropy + weight temperature^2 (sum_j p_j log(p_j / q_j) + pt log(pt / qt)); dlogits is its gradient times scale[0]. A row without a target has neither loss nor gradient; one whose first id is negative has no teacher and only the first term; an id or target past the vocabulary fails
+struct DistillCrossEntropyRow {
+  Ref logits;
+  Ref targets;
+  Ref ids;
+  Ref p;
+  Ref scale;
+  Ref loss;
+  Ref dlogits;
+  uint32_t rows;
+  uint32_t vocab;
+  uint32_t k;
+  float weight;
+  float temperature;
+  static DistillCrossEntropyRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, {w[11], w[12]}, {w[13], w[14]}, w[15], w[16], w[17], bits_to_float(w[18]), bits_to_float(w[19])};
   }
 };
 // w[g] = s + sum_r c[g, r] t_r; slices are stored tile by tile: t[tile][slice][256], size is a multiple of 256 (PAPER: W = sum_r c_r T_r; S is the shared slice); with count only the first count[0] groups take part: w of the others is not written
@@ -1266,6 +1285,32 @@ inline int64_t cross_entropy_extent([[maybe_unused]] const uint32_t* w, uint32_t
   }
 }
 
+inline constexpr OperandSpec distill_cross_entropy_operands[] = {
+    {"logits", Dtype::f32, Role::in, false},
+    {"targets", Dtype::i32, Role::in, false},
+    {"ids", Dtype::i32, Role::in, false},
+    {"p", Dtype::f32, Role::in, false},
+    {"scale", Dtype::f32, Role::in, false},
+    {"loss", Dtype::f32, Role::out, false},
+    {"dlogits", Dtype::f32, Role::out, false},
+};
+inline constexpr const char* distill_cross_entropy_dims[] = {"rows", "vocab", "k"};
+inline int64_t distill_cross_entropy_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t rows = w[15];
+  [[maybe_unused]] const int64_t vocab = w[16];
+  [[maybe_unused]] const int64_t k = w[17];
+  switch (index) {
+    case 0: return (rows) * (vocab);
+    case 1: return (rows);
+    case 2: return (rows) * (k);
+    case 3: return (rows) * (k);
+    case 4: return (1);
+    case 5: return (rows);
+    case 6: return (rows) * (vocab);
+    default: return 0;
+  }
+}
+
 inline constexpr OperandSpec bank_mix_operands[] = {
     {"t", Dtype::f32, Role::in, false},
     {"c", Dtype::f32, Role::in, false},
@@ -1654,6 +1699,7 @@ inline constexpr OpSpec op_specs[] = {
     {44, "softmax", 2, 2, 0, softmax_operands, softmax_dims, softmax_extent},
     {45, "softmax_backward", 3, 2, 0, softmax_backward_operands, softmax_backward_dims, softmax_backward_extent},
     {46, "cross_entropy", 5, 2, 0, cross_entropy_operands, cross_entropy_dims, cross_entropy_extent},
+    {47, "distill_cross_entropy", 7, 3, 2, distill_cross_entropy_operands, distill_cross_entropy_dims, distill_cross_entropy_extent},
     {64, "bank_mix", 5, 3, 0, bank_mix_operands, bank_mix_dims, bank_mix_extent},
     {65, "bank_mix_backward", 7, 3, 0, bank_mix_backward_operands, bank_mix_backward_dims, bank_mix_backward_extent},
     {66, "bank_sum_squares", 4, 3, 0, bank_sum_squares_operands, bank_sum_squares_dims, bank_sum_squares_extent},
@@ -1704,6 +1750,7 @@ inline constexpr OpSpec op_specs[] = {
   X(softmax, SoftmaxRow) \
   X(softmax_backward, SoftmaxBackwardRow) \
   X(cross_entropy, CrossEntropyRow) \
+  X(distill_cross_entropy, DistillCrossEntropyRow) \
   X(bank_mix, BankMixRow) \
   X(bank_mix_backward, BankMixBackwardRow) \
   X(bank_sum_squares, BankSumSquaresRow) \

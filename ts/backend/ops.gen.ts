@@ -56,6 +56,7 @@ export type OpName =
   | 'softmax'
   | 'softmax_backward'
   | 'cross_entropy'
+  | 'distill_cross_entropy'
   | 'bank_mix'
   | 'bank_mix_backward'
   | 'bank_sum_squares'
@@ -105,6 +106,7 @@ export interface OpRows {
   softmax: { required: 'x' | 'y'; optional: never; dims: 'rows' | 'cols'; scalars: never };
   softmax_backward: { required: 'dy' | 'y' | 'dx'; optional: never; dims: 'rows' | 'cols'; scalars: never };
   cross_entropy: { required: 'logits' | 'targets' | 'loss'; optional: 'scale' | 'dlogits'; dims: 'rows' | 'vocab'; scalars: never };
+  distill_cross_entropy: { required: 'logits' | 'targets' | 'ids' | 'p' | 'scale' | 'loss' | 'dlogits'; optional: never; dims: 'rows' | 'vocab' | 'k'; scalars: 'weight' | 'temperature' };
   bank_mix: { required: 't' | 'c' | 'w'; optional: 'count' | 's'; dims: 'groups' | 'slices' | 'size'; scalars: never };
   bank_mix_backward: { required: 'dw' | 't' | 'dc'; optional: 'count' | 'add' | 'adds' | 'ds'; dims: 'groups' | 'slices' | 'size'; scalars: never };
   bank_sum_squares: { required: 'dw' | 'c' | 'y'; optional: 'count'; dims: 'groups' | 'slices' | 'size'; scalars: never };
@@ -596,6 +598,26 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
     words: 13,
     extents: ([rows = 0, vocab = 0]) => [(rows) * (vocab), (rows), (1), (rows), (rows) * (vocab)],
     shapes: ([rows = 0, vocab = 0]) => [[rows, vocab], [rows], [1], [rows], [rows, vocab]],
+  },
+  distill_cross_entropy: {
+    code: 47,
+    name: 'distill_cross_entropy',
+    doc: "distillation from a teacher's k most likely tokens and a bucket for the rest: with q = softmax(logits / temperature), ids and p the teacher's tokens and probabilities at that temperature, pt = max(0, 1 - sum p), qt = sum of q over the other tokens: loss = (1 - weight) cross entropy + weight temperature^2 (sum_j p_j log(p_j / q_j) + pt log(pt / qt)); dlogits is its gradient times scale[0]. A row without a target has neither loss nor gradient; one whose first id is negative has no teacher and only the first term; an id or target past the vocabulary fails",
+    tolerance: 'reduce',
+    operands: [
+      { name: 'logits', dtype: 'f32', role: 'in', optional: false, shape: 'rows vocab', inplace: [] },
+      { name: 'targets', dtype: 'i32', role: 'in', optional: false, shape: 'rows', inplace: [] },
+      { name: 'ids', dtype: 'i32', role: 'in', optional: false, shape: 'rows k', inplace: [] },
+      { name: 'p', dtype: 'f32', role: 'in', optional: false, shape: 'rows k', inplace: [] },
+      { name: 'scale', dtype: 'f32', role: 'in', optional: false, shape: '1', inplace: [] },
+      { name: 'loss', dtype: 'f32', role: 'out', optional: false, shape: 'rows', inplace: [] },
+      { name: 'dlogits', dtype: 'f32', role: 'out', optional: false, shape: 'rows vocab', inplace: [] },
+    ],
+    dims: ["rows","vocab","k"],
+    scalars: ["weight","temperature"],
+    words: 20,
+    extents: ([rows = 0, vocab = 0, k = 0]) => [(rows) * (vocab), (rows), (rows) * (k), (rows) * (k), (1), (rows), (rows) * (vocab)],
+    shapes: ([rows = 0, vocab = 0, k = 0]) => [[rows, vocab], [rows], [rows, k], [rows, k], [1], [rows], [rows, vocab]],
   },
   bank_mix: {
     code: 64,

@@ -18,6 +18,8 @@ export interface Batch {
   readonly groups: Int32Array;
   /** The histograms, in the order of groups; absent without. */
   readonly histograms?: readonly Float32Array[];
+  /** Token of the corpus that each input is (B, T), -1 where its target is not the next one; only when asked for. */
+  readonly sources?: Int32Array;
   /** Targets that count. */
   readonly count: number;
 }
@@ -36,6 +38,8 @@ export interface SamplerOptions {
   readonly clusters?: Int32Array | undefined;
   /** Probability of each cluster; by its share of tokens when absent. */
   readonly distribution?: Float64Array | undefined;
+  /** Whether batches have `sources`. Default false. */
+  readonly sources?: boolean | undefined;
   /** Draws every batch from so many random histograms, a share of the rows each. Default: all rows from `distribution`. */
   readonly mixtures?: MixtureOptions | undefined;
   readonly batch: number;
@@ -124,10 +128,21 @@ export class Sampler {
       histograms === undefined ? clusters : clusters.map((_, b) => Math.floor((b * histograms.length) / batch));
     const tokens = new Int32Array(batch * T);
     const targets = new Int32Array(batch * T);
+    const sources = this.#options.sources === true ? new Int32Array(batch * T).fill(-1) : undefined;
     let count = 0;
-    for (let b = 0; b < batch; b++)
-      count += this.#fill(clusters[b]!, tokens.subarray(b * T, (b + 1) * T), targets.subarray(b * T, (b + 1) * T));
-    return { tokens, targets, clusters, groups, count, ...(histograms === undefined ? {} : { histograms }) };
+    for (let b = 0; b < batch; b++) {
+      const part = (values: Int32Array) => values.subarray(b * T, (b + 1) * T);
+      count += this.#fill(clusters[b]!, part(tokens), part(targets), sources && part(sources));
+    }
+    return {
+      tokens,
+      targets,
+      clusters,
+      groups,
+      count,
+      ...(sources === undefined ? {} : { sources }),
+      ...(histograms === undefined ? {} : { histograms }),
+    };
   }
 
   state(): SamplerState {
@@ -183,7 +198,7 @@ export class Sampler {
     return order[this.#cursors[c]!++]!;
   }
 
-  #fill(c: number, tokens: Int32Array, targets: Int32Array): number {
+  #fill(c: number, tokens: Int32Array, targets: Int32Array, sources: Int32Array | undefined): number {
     const { corpus, windows, contextLength: T } = this.#options;
     let at = 0;
     let count = 0;
@@ -200,6 +215,7 @@ export class Sampler {
       for (let i = 0; i < length; i++) {
         tokens[at + i] = this.#buffer[i]!;
         targets[at + i] = this.#buffer[i + 1]!;
+        if (sources !== undefined) sources[at + i] = windows.start[w]! + i;
       }
       count += length;
       at += length;

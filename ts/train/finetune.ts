@@ -18,6 +18,7 @@ import { loadWeights, saveWeights } from './checkpoint.js';
 import type { Precision } from './precision.js';
 import type { OnProgress } from './progress.js';
 import { runStage } from './stage.js';
+import type { TrainableModel } from './step.js';
 
 export interface FinetuneSettings {
   /** Steps at most. */
@@ -35,6 +36,8 @@ export interface FinetuneSettings {
   readonly muon?: MuonSettings | null | undefined;
   /** Trains low-rank adapters and leaves the model as it is; the result has them merged. Default: all parameters. */
   readonly lora?: LoraSettings | null | undefined;
+  /** Distillation: what a teacher says about `train`, and how it is weighed. Default: none. */
+  readonly lessons?: TrainableModel['lessons'];
   /** Of the matrix products of training. Default fp32. */
   readonly precision?: Precision | undefined;
   readonly seed: number | string;
@@ -89,13 +92,20 @@ export async function finetune(
       stage: 'finetune',
       model:
         adapted === undefined
-          ? { config, parameters }
-          : { config, parameters: adapted.adapters, weights: adapted, parts: { linear: adapted.linear } },
+          ? { config, parameters, lessons: settings.lessons }
+          : {
+              config,
+              parameters: adapted.adapters,
+              weights: adapted,
+              parts: { linear: adapted.linear },
+              lessons: settings.lessons,
+            },
       sampler: new Sampler({
         corpus: train,
         windows,
         batch: settings.batch,
         contextLength: config.contextLength,
+        sources: settings.lessons !== undefined,
         seed: settings.seed,
       }),
       shape,

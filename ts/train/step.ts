@@ -13,6 +13,7 @@ import { type AdamWSettings, adamw, hyperValues } from '../optim/adamw.js';
 import type { MuonSettings } from '../optim/muon.js';
 import { Program } from '../program/program.js';
 import { bufferTensor, sizeOf, type Tensor } from '../tensor/tensor.js';
+import type { Lessons, TeacherSettings } from './teacher.js';
 
 export interface TrainableModel {
   readonly config: TransformerConfig;
@@ -24,6 +25,8 @@ export interface TrainableModel {
   readonly weights?: Weights | undefined;
   /** How the forward pass differs from the dense one. Default: as `bank` says. */
   readonly parts?: ForwardParts | undefined;
+  /** Distillation: what a teacher says about the text, and how it is weighed. Batches must have `sources`. */
+  readonly lessons?: (Lessons & Pick<TeacherSettings, 'weight' | 'temperature'>) | undefined;
   /** Embedding that a cluster is conditioned on (D), for a bank with that conditioning. */
   readonly embedding?: ((cluster: number) => Float32Array) | undefined;
 }
@@ -129,6 +132,7 @@ export class TrainStep {
     this.#groups = bank === undefined ? 0 : (shape.groups ?? groupSlots(bank, B));
     const G = this.#groups;
     const D = bank?.conditionSize ?? 0;
+    const k = model.lessons?.k ?? 0;
     this.#inputs = new InputBuffer(backend, {
       tokens: N,
       targets: N,
@@ -139,6 +143,8 @@ export class TrainStep {
       offsets: G + 1,
       count: 1,
       conditions: G * D,
+      teacherIds: N * k,
+      teacherP: N * k,
     });
     const inputs = this.#inputs;
     inputs.ints('positions', N).forEach((_, i, positions) => {
@@ -168,6 +174,14 @@ export class TrainStep {
         outputMatrix(config, weights),
         targets,
         inputs.tensor('scale', [1], 'f32'),
+        model.lessons === undefined
+          ? undefined
+          : {
+              ids: inputs.tensor('teacherIds', [N, k], 'i32'),
+              p: inputs.tensor('teacherP', [N, k], 'f32'),
+              weight: model.lessons.weight,
+              temperature: model.lessons.temperature,
+            },
       );
       t.backward([]);
       const norm = t.temporary([1], { name: 'norm' });
@@ -192,10 +206,26 @@ export class TrainStep {
       inputs.ints('count', 1)[0] = present;
       this.#condition(batch, slots.subarray(0, present));
     }
+    if (this.#model.lessons !== undefined) this.#teach(this.#model.lessons, batch.sources!);
     inputs.submit();
     this.program.run();
     const [loss, norm] = await Promise.all([this.program.read('loss'), this.program.read('norm')]);
     return { loss: loss[0]! / Math.max(1, batch.count), gradientNorm: norm[0]! };
+  }
+
+  /** Fills in the teacher's word on every input. */
+  #teach({ k, ids, p }: Lessons, sources: Int32Array): void {
+    const [toIds, toP] = [
+      this.#inputs.ints('teacherIds', sources.length * k),
+      this.#inputs.floats('teacherP', sources.length * k),
+    ];
+    sources.forEach((source, i) => {
+      if (source < 0) toIds.fill(-1, i * k, (i + 1) * k);
+      else {
+        toIds.set(ids.subarray(source * k, (source + 1) * k), i * k);
+        toP.set(p.subarray(source * k, (source + 1) * k), i * k);
+      }
+    });
   }
 
   /** Fills in what the weights of each present group are generated from. */

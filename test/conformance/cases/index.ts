@@ -19,6 +19,7 @@ import { cases as combineRows } from './combine_rows.js';
 import { cases as combineRowsBackward } from './combine_rows_backward.js';
 import { cases as crossEntropy } from './cross_entropy.js';
 import { cases as csrGemm } from './csr_gemm.js';
+import { cases as distillCrossEntropy } from './distill_cross_entropy.js';
 import { cases as embedding } from './embedding.js';
 import { cases as embeddingBackward } from './embedding_backward.js';
 import { cases as fill } from './fill.js';
@@ -73,6 +74,7 @@ export const CASES: { readonly [K in OracleName]: readonly Case[] } = {
   softmax,
   softmax_backward: softmaxBackward,
   cross_entropy: crossEntropy,
+  distill_cross_entropy: distillCrossEntropy,
   bank_mix: bankMix,
   bank_mix_backward: bankMixBackward,
   bank_sum_squares: bankSumSquares,

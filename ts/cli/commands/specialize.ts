@@ -21,6 +21,10 @@ interface Flags {
   readonly heldout?: number;
   readonly loraRank?: number;
   readonly loraAlpha?: number;
+  readonly teacher?: string;
+  readonly teacherWeight?: number;
+  readonly temperature?: number;
+  readonly topK?: number;
   readonly weightDecay?: number;
   readonly clip?: number;
   readonly precision?: Precision;
@@ -49,6 +53,13 @@ export function specialize(program: Command): void {
     .option('--learning-rate <x>', "peak learning rate (default: a third of pretraining's)", real('--learning-rate'))
     .option('--lora-rank <n>', 'train low-rank adapters of this rank instead of all parameters', count('--lora-rank'))
     .option('--lora-alpha <x>', 'their scale, alpha / rank (default: twice the rank)', real('--lora-alpha'))
+    .option(
+      '--teacher <folder>',
+      'model folder of a larger model with the same tokenizer, to learn from beside the text',
+    )
+    .option('--teacher-weight <x>', 'its share of the loss (default: 0.5)', real('--teacher-weight'))
+    .option('--temperature <x>', 'at which its tokens are compared (default: 2)', real('--temperature'))
+    .option('--top-k <n>', 'tokens of it kept for each place; the rest is one bucket (default: 16)', count('--top-k'))
     .option('--weight-decay <x>', 'of matrices (default: as in pretraining)', real('--weight-decay'))
     .option(
       '--clip <x>',
@@ -71,6 +82,8 @@ export function specialize(program: Command): void {
       maxTokens: flags.maxTokens,
       expert: flags.expert,
       fromScratch: flags.fromScratch,
+      teacher: flags.teacher,
+      distillation: given({ weight: flags.teacherWeight, temperature: flags.temperature, topK: flags.topK }),
       lora:
         flags.loraRank === undefined && flags.loraAlpha === undefined
           ? undefined
