@@ -149,7 +149,8 @@ export class Sampler {
     return { random: this.#random.state(), passes: [...this.#passes], cursors: [...this.#cursors] };
   }
 
-  restore(state: SamplerState): void {
+  restore(saved: unknown): void {
+    const state = saved as SamplerState;
     this.#random = Prng.fromState(state.random);
     state.passes.forEach((pass, c) => {
       this.#passes[c] = pass;

@@ -3,13 +3,15 @@
 //   frequent      the expert of the domain's most frequent cluster
 //   lowest-loss   the expert with the lowest loss on the domain's text, before fine-tuning
 //   histogram     all experts, weighted by the domain's histogram over clusters
+//   distance      all experts, weighted by the distance of the domain's windows to the centroids (c-BTM)
 //   fitted        the same, then the coefficients of the bank alone trained for a few steps on the domain's text
 // For a projected network the weights mix expert vectors (e = sum_i h_i E_i), for a soup of experts they are the histogram its
 // MLP takes, for a hyper-network they average embeddings, for a mixture the weights of the experts.
 import type { Backend } from '../backend/backend.js';
 import { SweetspotError } from '../backend/errors.js';
-import { type Clustering, coverage, entropy, genericHistogram, loadClustering } from '../data/clusters.js';
+import { type Clustering, coverage, embedCorpus, entropy, genericHistogram, loadClustering } from '../data/clusters.js';
 import type { Corpus } from '../data/corpus.js';
+import { distanceWeights } from '../data/weights.js';
 import { type Evaluation, evaluateCorpus } from '../eval/perplexity.js';
 import { bankParameters, coefficientsOf, EXPERTS, instantiate } from '../models/bank.js';
 import { transformerParameters } from '../models/transformer.js';
@@ -20,8 +22,8 @@ import { meanEmbedding } from './hypernetwork.js';
 import { expertStage } from './mixture.js';
 import type { FinishedRun } from './run.js';
 
-export type ExpertChoice = 'frequent' | 'lowest-loss' | 'histogram' | 'fitted';
-export const EXPERT_CHOICES: readonly ExpertChoice[] = ['frequent', 'lowest-loss', 'histogram', 'fitted'];
+export type ExpertChoice = 'frequent' | 'lowest-loss' | 'histogram' | 'distance' | 'fitted';
+export const EXPERT_CHOICES: readonly ExpertChoice[] = ['frequent', 'lowest-loss', 'histogram', 'distance', 'fitted'];
 
 export interface Placement {
   /** The domain's share of each cluster; empty for a run without clusters. */
@@ -64,6 +66,10 @@ export async function chooseExpert(
   await using family = await openFamily(backend, run, clustering);
   const only = (c: number) => Float64Array.from(oneHot(config.clusters, c));
   if (choice === 'histogram') return { values: await family.at(histogram), ...placement };
+  if (choice === 'distance') {
+    const { embeddings, lengths } = await embedCorpus(clustering, embedder, corpus);
+    return { values: await family.at(distanceWeights(clustering, embeddings, lengths)), ...placement };
+  }
   if (choice === 'fitted') return { values: await family.fitted(histogram, corpus), ...placement };
   if (choice === 'frequent') return { values: await family.at(only(frequent)), ...placement };
   let best: { values: Map<string, Float32Array>; nll: number; cluster: number } | undefined;

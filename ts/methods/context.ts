@@ -1,5 +1,6 @@
 // What every pretraining method works with, prepared once by pretrain().
 import type { Backend } from '../backend/backend.js';
+import type { Batches } from '../data/blend.js';
 import { assignCorpus, type Clustering, type Clusters, histogram } from '../data/clusters.js';
 import type { Corpus } from '../data/corpus.js';
 import type { Embedder } from '../data/embedder.js';
@@ -22,6 +23,8 @@ export interface PretrainContext {
   readonly corpus: Corpus;
   readonly windows: Windows;
   readonly clusters: Clusters | undefined;
+  /** Text of the domain, for methods that see it before they end. */
+  readonly domain: Corpus | undefined;
   readonly onProgress: OnProgress | undefined;
   readonly signal: AbortSignal | undefined;
 }
@@ -71,7 +74,7 @@ export interface TrainOptions {
   /** Sets of generated weights in a step, and what they are generated from; see TrainStep. */
   readonly groups?: number | undefined;
   readonly embedding?: ((cluster: number) => Float32Array) | undefined;
-  readonly sampler: Sampler;
+  readonly sampler: Batches;
   readonly tokens: number;
   /** Values to start from; drawn from the seed when absent. */
   readonly initial?: ReadonlyMap<string, Float32Array> | undefined;

@@ -1,11 +1,13 @@
 // pretrain(): everything before a domain is known (for importance sampling: after). Checks all it is given, prepares the
 // run folder, and hands over to the method's own file.
+import { createHash } from 'node:crypto';
 import { type Backend, SweetspotError } from '../backend/index.js';
 import { defined } from '../backend/options.js';
 import { type Clusters, genericHistogram, loadClusters, saveClustering } from '../data/clusters.js';
 import { Corpus, domainCorpus } from '../data/corpus.js';
 import { loadEmbedder } from '../data/embedder.js';
 import type { MixtureOptions } from '../data/sampler.js';
+import { capRepeats } from '../data/weights.js';
 import { cutWindows, requireWindows } from '../data/windows.js';
 import { type BankConfig, bankConfig, type TransformerConfig, transformerConfig } from '../models/config.js';
 import { denseParameterCount } from '../models/cost.js';
@@ -14,7 +16,7 @@ import { MUON, type MuonSettings } from '../optim/muon.js';
 import { SCHEDULE_SHAPES, type Schedule, type ScheduleShape } from '../optim/schedule.js';
 import { choosePrecision, type Precision } from '../train/precision.js';
 import type { OnProgress } from '../train/progress.js';
-import { domainHistogram, type MethodResult, type PretrainContext } from './context.js';
+import { domainHistogram, type MethodResult, oneHot, type PretrainContext } from './context.js';
 import { embeddingSize, pretrainHypernetwork } from './hypernetwork.js';
 import { pretrainImportance } from './importance.js';
 import { pretrainMixture } from './mixture.js';
@@ -40,12 +42,18 @@ export interface PretrainOptions {
   readonly mixtures?: Partial<MixtureOptions> | undefined;
   /** Which clustering of the corpus. Default 16. */
   readonly clusters?: number | undefined;
-  /** Importance sampling: text of the domain (file or folder). */
+  /** Text of the domain (file or folder), for importance sampling and domainShare. */
   readonly domain?: string | readonly string[] | undefined;
-  /** Importance sampling: tokens of the domain to use at most. */
+  /** Tokens of the domain to use at most. */
   readonly domainTokens?: number | undefined;
   /** Importance sampling: weight of the generic histogram in the sampled one, 0 to 1. Default 0. */
   readonly shrink?: number | undefined;
+  /** Importance sampling: passes over any cluster's text at most. Default: no limit. */
+  readonly repeatCap?: number | undefined;
+  /** Importance sampling: only the domain's most frequent cluster. Default false. */
+  readonly singleCluster?: boolean | undefined;
+  /** SLM: probability of a row of the domain's text from the start, below 1. Default 0. */
+  readonly domainShare?: number | undefined;
   /** Mixture: share of the tokens for the common trunk. Default 0.5; 0 is the paper's form. */
   readonly trunkShare?: number | undefined;
   /** Tokens a step. Default 4096. */
@@ -87,12 +95,16 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
   if (!METHODS.includes(method)) usage('no such method', METHODS.join(', '), method);
   if (!(options.tokens >= 1 && options.tokens <= 1e15))
     usage('the number of pretraining tokens', '1 to 1e15', options.tokens);
-  for (const [name, value] of Object.entries({ shrink: options.shrink, trunkShare: options.trunkShare })) {
+  for (const [name, value] of Object.entries({
+    shrink: options.shrink,
+    trunkShare: options.trunkShare,
+    domainShare: options.domainShare,
+  })) {
     if (value !== undefined && !(value >= 0 && value <= 1)) usage(name, '0 to 1', value);
   }
-  if (method === 'importance' && options.domain === undefined) {
+  if ((method === 'importance' || options.domainShare !== undefined) && options.domain === undefined) {
     throw new SweetspotError('SWEETSPOT_USAGE', {
-      what: 'importance sampling needs text of the domain before pretraining',
+      what: `${method === 'importance' ? 'importance sampling' : 'a share of domain text'} needs text of the domain before pretraining`,
       fix: 'give --domain, or choose projected, mixture or slm',
     });
   }
@@ -125,6 +137,12 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
     warmup: Math.min(200, Math.ceil(steps / 20)),
     floor: 0.1,
   };
+  const domainShare = method === 'slm' ? (options.domainShare ?? 0) : 0;
+  const wantsDomain = method === 'importance' || domainShare > 0;
+  const domain = !wantsDomain
+    ? undefined
+    : await domainCorpus(options.domain!, tokenizer, { maxTokens: options.domainTokens, signal: options.signal });
+  if (domainShare > 0) requireWindows(cutWindows(domain!, model.contextLength), 'the domain');
   const embedder = clusters === undefined ? undefined : loadEmbedder(options.corpus, backend);
   const config: RunConfig = {
     format: 'sweetspot-run',
@@ -144,21 +162,17 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
     precision: choosePrecision(backend, options.precision ?? startedPrecision(options.out)),
     seed: options.seed ?? 0,
     trunkShare: method === 'mixture' ? (options.trunkShare ?? 0.5) : 0,
+    domainShare,
+    domain: domainShare > 0 ? domainHash(domain!) : null,
     histogram:
       method === 'importance'
-        ? shrink(
-            await domainHistogram(
-              backend,
-              clusters!,
-              embedder!,
-              await domainCorpus(options.domain!, tokenizer, {
-                maxTokens: options.domainTokens,
-                signal: options.signal,
-              }),
-              options.signal,
-            ),
+        ? importanceHistogram(
+            await domainHistogram(backend, clusters!, embedder!, domain!, options.signal),
             clusters!,
-            options.shrink ?? 0,
+            {
+              ...options,
+              tokens: steps * batch * model.contextLength,
+            },
           )
         : null,
   };
@@ -171,6 +185,7 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
     corpus,
     windows,
     clusters,
+    domain,
     onProgress: options.onProgress,
     signal: options.signal,
   };
@@ -223,10 +238,35 @@ function mixturesOf(given: Partial<MixtureOptions> | undefined, batch: number): 
   return mixtures;
 }
 
-/** (1 - eps) h + eps generic; clusters without a generic window get nothing. */
-function shrink(histogram: Float64Array, clusters: Clusters, eps: number): number[] {
+/** The tokens of a text, hashed: what a run that saw it was given. */
+const domainHash = (domain: Corpus): string => {
+  const tokens = new Int32Array(domain.tokens);
+  domain.read(0, domain.tokens, tokens, 0);
+  return createHash('sha256').update(new Uint8Array(tokens.buffer)).digest('hex');
+};
+
+/**
+ * What importance sampling draws clusters by: the domain's histogram or its most frequent cluster, shrunk towards the generic one,
+ * (1 - eps) h + eps generic, with repeats capped. Clusters without a generic window get nothing.
+ */
+function importanceHistogram(
+  histogram: Float64Array,
+  clusters: Clusters,
+  {
+    shrink = 0,
+    repeatCap,
+    singleCluster,
+    tokens,
+  }: Pick<PretrainOptions, 'shrink' | 'repeatCap' | 'singleCluster' | 'tokens'>,
+): number[] {
   const generic = genericHistogram(clusters);
-  const mixed = Array.from(histogram, (h, c) => (generic[c]! > 0 ? (1 - eps) * h + eps * generic[c]! : 0));
+  const present = histogram.map((h, c) => (generic[c]! > 0 ? h : 0));
+  const frequent = present.indexOf(Math.max(...present));
+  const wanted = singleCluster === true ? Float64Array.from(oneHot(present.length, frequent)) : present;
+  const mixed = wanted.map((h, c) => (1 - shrink) * h + shrink * generic[c]!);
   const total = mixed.reduce((a, b) => a + b, 0);
-  return mixed.map((h) => h / total);
+  const shares = mixed.map((h) => h / total);
+  return Array.from(
+    repeatCap === undefined ? shares : capRepeats(shares, clusters.tokensPerCluster, tokens, repeatCap),
+  );
 }

@@ -47,6 +47,10 @@ export interface RunConfig {
   readonly trunkShare: number;
   /** Soup: the law of the histograms that batches are drawn from. */
   readonly mixtures: MixtureOptions | null;
+  /** SLM: probability of a row of the domain's text. */
+  readonly domainShare: number;
+  /** Hash of that text; null without. */
+  readonly domain: string | null;
   /** Importance: the histogram of the domain over clusters, as sampled. */
   readonly histogram: readonly number[] | null;
 }
@@ -167,7 +171,16 @@ export class RunFolder implements Disposable {
 export function withDefaults(config: unknown): unknown {
   const given = config as { readonly bank?: object | null };
   const bank = given.bank ? { conditioning: 'cluster', conditionSize: 0, mlpWidth: 0, ...given.bank } : given.bank;
-  return { precision: 'fp32', muon: null, zeroOutputs: false, mixtures: null, ...given, bank };
+  return {
+    precision: 'fp32',
+    muon: null,
+    zeroOutputs: false,
+    mixtures: null,
+    domainShare: 0,
+    domain: null,
+    ...given,
+    bank,
+  };
 }
 
 /** What a run in `folder` was started in, so that the same command goes on with it on any machine; undefined without one. */

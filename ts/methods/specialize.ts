@@ -47,6 +47,8 @@ export interface SpecializeOptions {
   readonly expert?: ExpertChoice | undefined;
   /** Starts from random weights instead of the run's: the model that knows only the domain. Default false. */
   readonly fromScratch?: boolean | undefined;
+  /** Corpus folder of generic text to mix in, and the probability of a row of it. Default: none; share 0.01. */
+  readonly replay?: { readonly corpus: string; readonly share?: number | undefined } | undefined;
   /** Passes over the domain's text at most. Default 10. */
   readonly epochs?: number | undefined;
   /** Fine-tuning steps at most; overrides epochs. 0 keeps the chosen expert as it is. */
@@ -155,6 +157,23 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
   const steps = options.steps ?? Math.min(30_000, Math.ceil((options.epochs ?? 10) * perEpoch));
   const whole = options.fromScratch === true || options.lora !== undefined;
   const peak = options.learningRate ?? run.config.schedule.peak / (whole ? 1 : 3);
+  using generic = options.replay === undefined ? undefined : Corpus.open(options.replay.corpus);
+  if (generic !== undefined && generic.tokenizerHash !== run.config.tokenizerHash) {
+    throw new SweetspotError('SWEETSPOT_MISMATCH', {
+      what: `the corpus ${options.replay!.corpus} has another tokenizer than the run`,
+      expected: run.config.tokenizerHash,
+      found: generic.tokenizerHash,
+      fix: 'give the corpus folder that the run was pretrained on',
+    });
+  }
+  const replayShare = options.replay?.share ?? 0.01;
+  if (!(replayShare >= 0 && replayShare < 1)) {
+    throw new SweetspotError('SWEETSPOT_USAGE', {
+      what: 'the share of generic text',
+      expected: 'from 0 to below 1',
+      found: String(replayShare),
+    });
+  }
   const teacher = options.teacher === undefined ? undefined : openTeacher(options, run.tokenizer);
   const part = `${out}.part`;
   mkdirSync(`${part}/checkpoints`, { recursive: true });
@@ -171,6 +190,7 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
     adamw: { ...run.config.adamw, ...defined(options.adamw) },
     muon: run.config.muon,
     lora: options.lora === undefined ? null : loraSettings(options.lora),
+    replay: generic === undefined ? 0 : replayShare,
     teacher: teacher === undefined ? null : { ...teacher.settings, weights: teacher.hash },
     precision: choosePrecision(backend, options.precision ?? run.config.precision),
     seed: options.seed ?? run.config.seed,
@@ -198,6 +218,7 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
       adamw: plan.adamw,
       muon: plan.muon,
       lora: plan.lora,
+      replay: generic && { corpus: generic, share: replayShare },
       lessons: lessons && { ...lessons.word, ...teacher!.settings },
       precision: plan.precision,
       seed: plan.seed,
@@ -232,7 +253,8 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
 }
 
 /** What folders from before there was a choice mean. */
-const planDefaults = (plan: unknown): unknown => withDefaults({ lora: null, teacher: null, ...(plan as object) });
+const planDefaults = (plan: unknown): unknown =>
+  withDefaults({ lora: null, teacher: null, replay: 0, ...(plan as object) });
 
 interface OpenTeacher {
   readonly settings: TeacherSettings;

@@ -4,6 +4,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import type { Backend } from '../backend/backend.js';
+import { Blend } from '../data/blend.js';
 import type { Corpus } from '../data/corpus.js';
 import { Sampler } from '../data/sampler.js';
 import { cutWindows } from '../data/windows.js';
@@ -38,6 +39,8 @@ export interface FinetuneSettings {
   readonly lora?: LoraSettings | null | undefined;
   /** Distillation: what a teacher says about `train`, and how it is weighed. Default: none. */
   readonly lessons?: TrainableModel['lessons'];
+  /** Generic text mixed in: the probability of a row of it, 0 to 1. Default: none. */
+  readonly replay?: { readonly corpus: Corpus; readonly share: number } | undefined;
   /** Of the matrix products of training. Default fp32. */
   readonly precision?: Precision | undefined;
   readonly seed: number | string;
@@ -86,7 +89,16 @@ export async function finetune(
     let state: State = { before, best: before, bestStep: 0, misses: 0 };
     let best: ReadonlyMap<string, Float32Array> = initial;
     const bestFile = options.folder === undefined ? undefined : path.join(options.folder, 'best.safetensors');
-    const windows = cutWindows(train, config.contextLength);
+    const own = {
+      corpus: train,
+      windows: cutWindows(train, config.contextLength),
+      batch: settings.batch,
+      contextLength: config.contextLength,
+      sources: settings.lessons !== undefined,
+      seed: settings.seed,
+    };
+    const { replay } = settings;
+    const generic = (corpus: Corpus) => ({ corpus, windows: cutWindows(corpus, config.contextLength) });
     const shape = { batch: settings.batch, time: config.contextLength, precision: settings.precision };
     const result = await runStage(backend, {
       stage: 'finetune',
@@ -100,14 +112,7 @@ export async function finetune(
               parts: { linear: adapted.linear },
               lessons: settings.lessons,
             },
-      sampler: new Sampler({
-        corpus: train,
-        windows,
-        batch: settings.batch,
-        contextLength: config.contextLength,
-        sources: settings.lessons !== undefined,
-        seed: settings.seed,
-      }),
+      sampler: replay === undefined ? new Sampler(own) : new Blend(own, generic(replay.corpus), replay.share),
       shape,
       steps: settings.steps,
       adamw: settings.adamw,

@@ -3,7 +3,7 @@
 import path from 'node:path';
 import type { Backend } from '../backend/backend.js';
 import { SweetspotError } from '../backend/errors.js';
-import type { Sampler, SamplerState } from '../data/sampler.js';
+import type { Batches } from '../data/blend.js';
 import { appendLine } from '../io/atomic.js';
 import type { AdamWSettings } from '../optim/adamw.js';
 import type { MuonSettings } from '../optim/muon.js';
@@ -16,7 +16,7 @@ export interface StageOptions {
   /** Name in progress, metrics and checkpoint files; letters, digits and '-'. */
   readonly stage: string;
   readonly model: TrainableModel;
-  readonly sampler: Sampler;
+  readonly sampler: Batches;
   readonly shape: BatchShape;
   /** Steps of the whole schedule. */
   readonly steps: number;
@@ -45,7 +45,7 @@ export interface StageResult {
 }
 
 interface SavedState {
-  readonly sampler: SamplerState;
+  readonly sampler: unknown;
   readonly losses: readonly number[];
   /** Of earlier calls. */
   readonly seconds: number;

@@ -34,7 +34,10 @@ interface Flags {
   readonly clusters?: number;
   readonly domain?: string[];
   readonly domainTokens?: number;
+  readonly domainShare?: number;
   readonly shrink?: number;
+  readonly repeatCap?: number;
+  readonly singleCluster?: boolean;
   readonly trunkShare?: number;
   readonly batchTokens?: number;
   readonly learningRate?: number;
@@ -58,9 +61,12 @@ const ONLY: readonly (readonly [flag: string, name: keyof Flags, methods: readon
   ['--mixtures', 'mixtures', ['soup']],
   ['--support', 'support', ['soup']],
   ['--trunk-share', 'trunkShare', ['mixture']],
-  ['--domain', 'domain', ['importance']],
-  ['--domain-tokens', 'domainTokens', ['importance']],
+  ['--domain', 'domain', ['importance', 'slm']],
+  ['--domain-tokens', 'domainTokens', ['importance', 'slm']],
+  ['--domain-share', 'domainShare', ['slm']],
   ['--shrink', 'shrink', ['importance']],
+  ['--repeat-cap', 'repeatCap', ['importance']],
+  ['--single-cluster', 'singleCluster', ['importance']],
   ['--clusters', 'clusters', ['importance', 'mixture', ...BANKS]],
 ];
 
@@ -123,7 +129,18 @@ export function pretrain(program: Command): void {
       'mixture: share of the tokens for the common trunk (default: 0.5)',
       real('--trunk-share'),
     )
-    .option('--domain <paths...>', 'importance: text of the domain')
+    .option('--domain <paths...>', 'importance: text of the domain; slm: with --domain-share')
+    .option(
+      '--domain-share <x>',
+      'slm: probability of a row of domain text from the start (default: 0)',
+      real('--domain-share'),
+    )
+    .option(
+      '--repeat-cap <x>',
+      "importance: passes over any cluster's text at most (default: no limit)",
+      real('--repeat-cap'),
+    )
+    .option('--single-cluster', "importance: the domain's most frequent cluster alone (default: its histogram)")
     .option(
       '--domain-tokens <n>',
       'importance: tokens of the domain to use at most (default: all)',
@@ -195,7 +212,10 @@ export function pretrain(program: Command): void {
       clusters: flags.clusters,
       domain: flags.domain,
       domainTokens: flags.domainTokens,
+      domainShare: flags.domainShare,
       shrink: flags.shrink,
+      repeatCap: flags.repeatCap,
+      singleCluster: flags.singleCluster,
       trunkShare: flags.trunkShare,
       batchTokens: flags.batchTokens,
       learningRate: flags.learningRate,

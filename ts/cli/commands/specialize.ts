@@ -21,6 +21,8 @@ interface Flags {
   readonly heldout?: number;
   readonly loraRank?: number;
   readonly loraAlpha?: number;
+  readonly replay?: string;
+  readonly replayShare?: number;
   readonly teacher?: string;
   readonly teacherWeight?: number;
   readonly temperature?: number;
@@ -53,6 +55,8 @@ export function specialize(program: Command): void {
     .option('--learning-rate <x>', "peak learning rate (default: a third of pretraining's)", real('--learning-rate'))
     .option('--lora-rank <n>', 'train low-rank adapters of this rank instead of all parameters', count('--lora-rank'))
     .option('--lora-alpha <x>', 'their scale, alpha / rank (default: twice the rank)', real('--lora-alpha'))
+    .option('--replay <corpus>', 'mix in rows of generic text from this corpus folder')
+    .option('--replay-share <x>', 'probability of such a row (default: 0.01)', real('--replay-share'))
     .option(
       '--teacher <folder>',
       'model folder of a larger model with the same tokenizer, to learn from beside the text',
@@ -82,6 +86,7 @@ export function specialize(program: Command): void {
       maxTokens: flags.maxTokens,
       expert: flags.expert,
       fromScratch: flags.fromScratch,
+      replay: flags.replay === undefined ? undefined : { corpus: flags.replay, share: flags.replayShare },
       teacher: flags.teacher,
       distillation: given({ weight: flags.teacherWeight, temperature: flags.temperature, topK: flags.topK }),
       lora:
