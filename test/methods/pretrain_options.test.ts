@@ -1,6 +1,6 @@
 // What pretraining may be told of a domain: histogram, one cluster, capped repeats, a share of its rows; replay while
 // fine-tuning. On generated topics.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
@@ -54,6 +54,26 @@ test('a domain before pretraining, and generic text after it', async (t) => {
   await t.throwsAsync(call('none', { method: 'slm', domain: undefined, domainShare: 0.1 }), {
     code: 'SWEETSPOT_USAGE',
   });
+
+  // A branch of a plateau has the bits of a run from the start.
+  const wsd = { method: 'slm', domain: undefined, schedule: 'wsd', muon: {} } as const;
+  const short = await call('short', { ...wsd, tokens: 30 * 1024 });
+  const whole = await call('long', { ...wsd, tokens: 40 * 1024 });
+  t.is(short.config.schedule.warmup, 2);
+  t.is(whole.config.schedule.warmup, 2);
+  const branched = await call('branched', { ...wsd, tokens: 40 * 1024, from: at('short') });
+  const weights = (run: typeof short) => readFileSync(path.join(run.path, 'weights/main.safetensors'));
+  t.is(Buffer.compare(weights(branched), weights(whole)), 0);
+  t.true(branched.result.loss < short.result.loss);
+  const steps = readFileSync(path.join(branched.path, 'metrics.jsonl'), 'utf8').trim().split('\n');
+  t.is(steps.length, 40 - 24);
+  for (const [more, code] of [
+    [{ tokens: 20 * 1024 }, 'SWEETSPOT_USAGE'],
+    [{ tokens: 40 * 1024, seed: 9 }, 'SWEETSPOT_MISMATCH'],
+    [{ tokens: 40 * 1024, schedule: 'cosine' }, 'SWEETSPOT_USAGE'],
+  ] as const) {
+    await t.throwsAsync(call('none', { ...wsd, from: at('short'), ...more }), { code });
+  }
 
   const options = { backend, run: at('slm'), domain: at('law.jsonl'), steps: 60, batchTokens: 512 };
   const generic = await domainCorpus(at('generic.jsonl'), none.tokenizer, {});

@@ -16,12 +16,13 @@ import { MUON, type MuonSettings } from '../optim/muon.js';
 import { SCHEDULE_SHAPES, type Schedule, type ScheduleShape } from '../optim/schedule.js';
 import { choosePrecision, type Precision } from '../train/precision.js';
 import type { OnProgress } from '../train/progress.js';
+import { branch, requireBranch } from './branch.js';
 import { domainHistogram, type MethodResult, oneHot, type PretrainContext } from './context.js';
 import { embeddingSize, pretrainHypernetwork } from './hypernetwork.js';
 import { pretrainImportance } from './importance.js';
 import { pretrainMixture } from './mixture.js';
 import { pretrainProjected } from './projected.js';
-import { METHODS, type Method, type RunConfig, RunFolder, type RunResult, startedPrecision } from './run.js';
+import { METHODS, type Method, openRun, type RunConfig, RunFolder, type RunResult, startedPrecision } from './run.js';
 import { pretrainSlm } from './slm.js';
 import { pretrainSoup } from './soup.js';
 
@@ -54,6 +55,8 @@ export interface PretrainOptions {
   readonly singleCluster?: boolean | undefined;
   /** SLM: probability of a row of the domain's text from the start, below 1. Default 0. */
   readonly domainShare?: number | undefined;
+  /** Finished run with the same settings but fewer tokens, schedule 'wsd': goes on from the end of its plateau. */
+  readonly from?: string | undefined;
   /** Mixture: share of the tokens for the common trunk. Default 0.5; 0 is the paper's form. */
   readonly trunkShare?: number | undefined;
   /** Tokens a step. Default 4096. */
@@ -131,10 +134,11 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
   if (options.schedule !== undefined && !SCHEDULE_SHAPES.includes(options.schedule))
     usage('the schedule', SCHEDULE_SHAPES.join(', '), options.schedule);
   const steps = Math.max(1, Math.round(options.tokens / (batch * model.contextLength)));
+  const from = options.from === undefined ? undefined : openRun(options.from);
   const schedule: Schedule = {
     shape: options.schedule ?? 'cosine',
     peak: learningRate,
-    warmup: Math.min(200, Math.ceil(steps / 20)),
+    warmup: from?.config.schedule.warmup ?? Math.min(200, Math.ceil(steps / 20)),
     floor: 0.1,
   };
   const domainShare = method === 'slm' ? (options.domainShare ?? 0) : 0;
@@ -176,7 +180,9 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
           )
         : null,
   };
+  if (from !== undefined) requireBranch(from, config);
   using run = RunFolder.take(options.out, config);
+  if (from !== undefined) branch(from, run);
   tokenizer.save(`${run.path}/tokenizer.json`);
   if (clusters !== undefined) saveClustering(run.path, clusters, embedder!);
   const context: PretrainContext = {

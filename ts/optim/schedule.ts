@@ -19,12 +19,16 @@ export interface Schedule {
   readonly decay?: number | undefined;
 }
 
+/** The step from which the rate falls; for 'wsd' all steps before it are the same however long the run is. */
+export const decayStart = ({ shape, warmup, decay = 0.2 }: Schedule, total: number): number =>
+  shape === 'wsd' ? Math.max(warmup, Math.ceil(total * (1 - decay))) : warmup;
+
 /** Learning rate of step `step` (counted from 0) out of `total`. */
 export function learningRate(schedule: Schedule, step: number, total: number): number {
   const { shape, peak, warmup, floor } = schedule;
   if (step < warmup) return (peak * (step + 1)) / warmup;
   if (shape === 'constant') return peak;
-  const start = shape === 'wsd' ? Math.max(warmup, total * (1 - (schedule.decay ?? 0.2))) : warmup;
+  const start = decayStart(schedule, total);
   if (step < start) return peak;
   const progress = Math.min(1, (step - start) / Math.max(1, total - start));
   const down = shape === 'cosine' ? 0.5 * (1 + Math.cos(Math.PI * progress)) : 1 - progress;

@@ -1,5 +1,6 @@
 // A stage: so many steps of one model on one sampler. Two steps are in flight, so that the device never waits for a loss to
 // be read. Checkpoints come every so many seconds and when the caller interrupts; a stage that finds one goes on from it.
+import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import type { Backend } from '../backend/backend.js';
 import { SweetspotError } from '../backend/errors.js';
@@ -7,7 +8,7 @@ import type { Batches } from '../data/blend.js';
 import { appendLine } from '../io/atomic.js';
 import type { AdamWSettings } from '../optim/adamw.js';
 import type { MuonSettings } from '../optim/muon.js';
-import { learningRate, type Schedule } from '../optim/schedule.js';
+import { decayStart, learningRate, type Schedule } from '../optim/schedule.js';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
 import { type OnProgress, RateMeter } from './progress.js';
 import { type BatchShape, type StepResult, type TrainableModel, TrainStep } from './step.js';
@@ -54,6 +55,13 @@ interface SavedState {
 
 /** Steps in flight. More would delay errors and the interrupt without feeding the device better. */
 const IN_FLIGHT = 2;
+
+/** Where the end of a plateau is kept, made if need be. */
+export function plateauFolder(run: string): string {
+  const plateau = path.join(run, 'plateau');
+  mkdirSync(plateau, { recursive: true });
+  return plateau;
+}
 
 /**
  * Runs the stage to its end. Throws SWEETSPOT_ABORTED after saving a checkpoint when `signal` fires, SWEETSPOT_PROGRAM when
@@ -111,12 +119,14 @@ export async function runStage(backend: Backend, options: StageOptions): Promise
   const drain = async (): Promise<void> => {
     while (pending.length > 0) await settle();
   };
-  const save = async (): Promise<void> => {
-    if (checkpoints === undefined) return;
+  const save = async (to = checkpoints): Promise<void> => {
+    if (to === undefined) return;
     const extra: SavedState = { sampler: sampler.state(), losses, seconds: seconds(), extra: options.extra?.save() };
-    await saveCheckpoint(checkpoints, stage, model.parameters, { step, extra });
+    await saveCheckpoint(to, stage, model.parameters, { step, extra });
     saved = performance.now();
   };
+  // The end of the plateau is kept: a longer run can branch off from it.
+  const plateau = folder === undefined || options.schedule.shape !== 'wsd' ? -1 : decayStart(options.schedule, steps);
 
   try {
     while (step < steps) {
@@ -131,6 +141,10 @@ export async function runStage(backend: Backend, options: StageOptions): Promise
       if (checkpoints !== undefined && performance.now() - saved > 1000 * (options.checkpointSeconds ?? 60)) {
         await drain();
         await save();
+      }
+      if (step === plateau) {
+        await drain();
+        await save(plateauFolder(folder!));
       }
       const lr = learningRate(options.schedule, step, steps);
       step++;

@@ -44,6 +44,7 @@ interface Flags {
   readonly optimizer?: 'adamw' | 'muon';
   readonly schedule?: ScheduleShape;
   readonly zeroOutputs?: boolean;
+  readonly from?: string;
   readonly weightDecay?: number;
   readonly clip?: number;
   readonly precision?: Precision;
@@ -169,6 +170,7 @@ export function pretrain(program: Command): void {
         SCHEDULE_SHAPES,
       ),
     )
+    .option('--from <run>', 'finished run with --schedule wsd and fewer tokens: go on from the end of its plateau')
     .option('--zero-outputs', 'projections into the residual stream start at zero (default: small)')
     .option('--weight-decay <x>', 'of matrices (default: 0.1)', real('--weight-decay'))
     .option(
@@ -221,6 +223,7 @@ export function pretrain(program: Command): void {
       learningRate: flags.learningRate,
       schedule: flags.schedule,
       zeroOutputs: flags.zeroOutputs,
+      from: flags.from,
       muon: flags.optimizer === 'muon' ? {} : undefined,
       adamw: given({ weightDecay: flags.weightDecay, clip: flags.clip }),
       precision: flags.precision,
