@@ -34,6 +34,7 @@ export function stepModel(backend: Backend, given: Omit<StepArguments, 'threads'
   parameters.initialize(1);
   const step = new TrainStep(backend, { config, bank, parameters }, { batch, time, precision: dtype }, ADAMW);
   const random = new Prng(1);
+  const clusters = Int32Array.from({ length: batch }, (_, i) => Math.floor((i * groups) / batch));
   const ids = () => Int32Array.from({ length: batch * time }, () => random.int(vocab));
   return {
     config,
@@ -42,7 +43,8 @@ export function stepModel(backend: Backend, given: Omit<StepArguments, 'threads'
     batch: {
       tokens: ids(),
       targets: ids(),
-      clusters: Int32Array.from({ length: batch }, (_, i) => Math.floor((i * groups) / batch)),
+      clusters,
+      groups: clusters,
       count: batch * time,
     },
     dispose() {

@@ -69,12 +69,15 @@ enum class Op : uint32_t {
   softmax = 44,
   softmax_backward = 45,
   cross_entropy = 46,
+  distill_cross_entropy = 47,
   bank_mix = 64,
   bank_mix_backward = 65,
   bank_sum_squares = 66,
   bank_adamw = 67,
   clip_scale = 80,
   adamw = 81,
+  muon_momentum = 82,
+  muon_update = 83,
   kmeans_assign = 96,
   topk_softmax = 104,
   topk_softmax_backward = 105,
@@ -469,6 +472,24 @@ struct CrossEntropyRow {
     return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12]};
   }
 };
+// distillation from a teacher's k most likely tokens and a bucket for the rest: with q = softmax(logits / temperature), ids and p the teacher's tokens and probabilities at that temperature, pt = max(0, 1 - sum p), qt = sum of q over the other tokens: loss = (1 - weight) cross entropy + weight temperature^2 (sum_j p_j log(p_j / q_j) + pt log(pt / qt)); dlogits is its gradient times scale[0]. A row without a target has neither loss nor gradient; one whose first id is negative has no teacher and only the first term; an id or target past the vocabulary fails
+struct DistillCrossEntropyRow {
+  Ref logits;
+  Ref targets;
+  Ref ids;
+  Ref p;
+  Ref scale;
+  Ref loss;
+  Ref dlogits;
+  uint32_t rows;
+  uint32_t vocab;
+  uint32_t k;
+  float weight;
+  float temperature;
+  static DistillCrossEntropyRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, {w[11], w[12]}, {w[13], w[14]}, w[15], w[16], w[17], bits_to_float(w[18]), bits_to_float(w[19])};
+  }
+};
 // w[g] = s + sum_r c[g, r] t_r; slices are stored tile by tile: t[tile][slice][256], size is a multiple of 256, dtype as in cast is 0 f32 or 1 bf16 (PAPER: W = sum_r c_r T_r; S is the shared slice); with count only the first count[0] groups take part: w of the others is not written
 struct BankMixRow {
   Ref t;
@@ -559,6 +580,35 @@ struct AdamwRow {
   float decayScale;
   static AdamwRow decode(const uint32_t* w) {
     return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, {w[11], w[12]}, w[13], bits_to_float(w[14]), bits_to_float(w[15])};
+  }
+};
+// for each of batch matrices of n numbers, stride apart in g and m: m = momentum m + (1 - momentum) g clip[0]; u = momentum m + (1 - momentum) g clip[0]; x = u / (|u| + eps) with the Frobenius norm, matrices of x one behind the other
+struct MuonMomentumRow {
+  Ref g;
+  Ref clip;
+  Ref m;
+  Ref x;
+  uint32_t batch;
+  uint32_t n;
+  uint32_t stride;
+  float momentum;
+  float eps;
+  static MuonMomentumRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, w[9], w[10], w[11], bits_to_float(w[12]), bits_to_float(w[13])};
+  }
+};
+// for each of batch matrices of n numbers, stride apart in p: p -= lr lrScale (scale x + decay p), lr and decay from hyper as in adamw
+struct MuonUpdateRow {
+  Ref x;
+  Ref hyper;
+  Ref p;
+  uint32_t batch;
+  uint32_t n;
+  uint32_t stride;
+  float scale;
+  float lrScale;
+  static MuonUpdateRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, w[7], w[8], w[9], bits_to_float(w[10]), bits_to_float(w[11])};
   }
 };
 // ids[i] = centroid nearest to x[i] in squared Euclidean distance, the first of equals; distance[i] is that distance, never below 0
@@ -1243,6 +1293,32 @@ inline int64_t cross_entropy_extent([[maybe_unused]] const uint32_t* w, uint32_t
   }
 }
 
+inline constexpr OperandSpec distill_cross_entropy_operands[] = {
+    {"logits", Dtype::f32, Role::in, false},
+    {"targets", Dtype::i32, Role::in, false},
+    {"ids", Dtype::i32, Role::in, false},
+    {"p", Dtype::f32, Role::in, false},
+    {"scale", Dtype::f32, Role::in, false},
+    {"loss", Dtype::f32, Role::out, false},
+    {"dlogits", Dtype::f32, Role::out, false},
+};
+inline constexpr const char* distill_cross_entropy_dims[] = {"rows", "vocab", "k"};
+inline int64_t distill_cross_entropy_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t rows = w[15];
+  [[maybe_unused]] const int64_t vocab = w[16];
+  [[maybe_unused]] const int64_t k = w[17];
+  switch (index) {
+    case 0: return (rows) * (vocab);
+    case 1: return (rows);
+    case 2: return (rows) * (k);
+    case 3: return (rows) * (k);
+    case 4: return (1);
+    case 5: return (rows);
+    case 6: return (rows) * (vocab);
+    default: return 0;
+  }
+}
+
 inline constexpr OperandSpec bank_mix_operands[] = {
     {"t", Dtype::raw, Role::in, false},
     {"c", Dtype::f32, Role::in, false},
@@ -1377,6 +1453,44 @@ inline int64_t adamw_extent([[maybe_unused]] const uint32_t* w, uint32_t index) 
     case 3: return (n);
     case 4: return (n);
     case 5: return (n);
+    default: return 0;
+  }
+}
+
+inline constexpr OperandSpec muon_momentum_operands[] = {
+    {"g", Dtype::f32, Role::in, false},
+    {"clip", Dtype::f32, Role::in, false},
+    {"m", Dtype::f32, Role::inout, false},
+    {"x", Dtype::f32, Role::out, false},
+};
+inline constexpr const char* muon_momentum_dims[] = {"batch", "n", "stride"};
+inline int64_t muon_momentum_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t batch = w[9];
+  [[maybe_unused]] const int64_t n = w[10];
+  [[maybe_unused]] const int64_t stride = w[11];
+  switch (index) {
+    case 0: return batch * n == 0 ? 0 : (batch - 1) * stride + n;
+    case 1: return (1);
+    case 2: return batch * n == 0 ? 0 : (batch - 1) * stride + n;
+    case 3: return (batch) * (n);
+    default: return 0;
+  }
+}
+
+inline constexpr OperandSpec muon_update_operands[] = {
+    {"x", Dtype::f32, Role::in, false},
+    {"hyper", Dtype::f32, Role::in, false},
+    {"p", Dtype::f32, Role::inout, false},
+};
+inline constexpr const char* muon_update_dims[] = {"batch", "n", "stride"};
+inline int64_t muon_update_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t batch = w[7];
+  [[maybe_unused]] const int64_t n = w[8];
+  [[maybe_unused]] const int64_t stride = w[9];
+  switch (index) {
+    case 0: return (batch) * (n);
+    case 1: return (8);
+    case 2: return batch * n == 0 ? 0 : (batch - 1) * stride + n;
     default: return 0;
   }
 }
@@ -1597,12 +1711,15 @@ inline constexpr OpSpec op_specs[] = {
     {44, "softmax", 2, 2, 0, softmax_operands, softmax_dims, softmax_extent},
     {45, "softmax_backward", 3, 2, 0, softmax_backward_operands, softmax_backward_dims, softmax_backward_extent},
     {46, "cross_entropy", 5, 2, 0, cross_entropy_operands, cross_entropy_dims, cross_entropy_extent},
+    {47, "distill_cross_entropy", 7, 3, 2, distill_cross_entropy_operands, distill_cross_entropy_dims, distill_cross_entropy_extent},
     {64, "bank_mix", 5, 4, 0, bank_mix_operands, bank_mix_dims, bank_mix_extent},
     {65, "bank_mix_backward", 7, 4, 0, bank_mix_backward_operands, bank_mix_backward_dims, bank_mix_backward_extent},
     {66, "bank_sum_squares", 4, 3, 0, bank_sum_squares_operands, bank_sum_squares_dims, bank_sum_squares_extent},
     {67, "bank_adamw", 8, 5, 2, bank_adamw_operands, bank_adamw_dims, bank_adamw_extent},
     {80, "clip_scale", 3, 1, 1, clip_scale_operands, clip_scale_dims, clip_scale_extent},
     {81, "adamw", 6, 1, 2, adamw_operands, adamw_dims, adamw_extent},
+    {82, "muon_momentum", 4, 3, 2, muon_momentum_operands, muon_momentum_dims, muon_momentum_extent},
+    {83, "muon_update", 3, 3, 2, muon_update_operands, muon_update_dims, muon_update_extent},
     {96, "kmeans_assign", 4, 3, 0, kmeans_assign_operands, kmeans_assign_dims, kmeans_assign_extent},
     {104, "topk_softmax", 5, 4, 0, topk_softmax_operands, topk_softmax_dims, topk_softmax_extent},
     {105, "topk_softmax_backward", 8, 4, 0, topk_softmax_backward_operands, topk_softmax_backward_dims, topk_softmax_backward_extent},
@@ -1645,12 +1762,15 @@ inline constexpr OpSpec op_specs[] = {
   X(softmax, SoftmaxRow) \
   X(softmax_backward, SoftmaxBackwardRow) \
   X(cross_entropy, CrossEntropyRow) \
+  X(distill_cross_entropy, DistillCrossEntropyRow) \
   X(bank_mix, BankMixRow) \
   X(bank_mix_backward, BankMixBackwardRow) \
   X(bank_sum_squares, BankSumSquaresRow) \
   X(bank_adamw, BankAdamwRow) \
   X(clip_scale, ClipScaleRow) \
   X(adamw, AdamwRow) \
+  X(muon_momentum, MuonMomentumRow) \
+  X(muon_update, MuonUpdateRow) \
   X(kmeans_assign, KmeansAssignRow) \
   X(topk_softmax, TopkSoftmaxRow) \
   X(topk_softmax_backward, TopkSoftmaxBackwardRow) \

@@ -235,3 +235,28 @@ test('bank_mix: coefficients, and slices as the optimizer and the norm see them'
   const squares = step.m.reduce((sum, value) => sum + value * value, 0);
   t.true(Math.abs(apply('bank_sum_squares', { dw, c }, sizes, {}).y[0]! - squares) < 1e-9 * squares);
 });
+
+for (const [weight, temperature, k] of [
+  [0.3, 2, 3],
+  [1, 1, 2],
+  [0.5, 0.7, 7],
+] as const) {
+  test(`distill_cross_entropy, weight ${weight}, temperature ${temperature}, k ${k}`, (t) => {
+    const [dims, scalars] = [
+      { rows: 3, vocab: 7, k },
+      { weight, temperature },
+    ];
+    const logits = random('logits', 21, -2, 2);
+    const ids = [0, 1, 2].flatMap((r) => Array.from({ length: k }, (_, j) => (r + 2 * j) % 7));
+    const rest = { targets: [2, -1, 6], ids, p: random('p', 3 * k, 0, 1 / k), scale: [0.7] };
+    const weights = Float64Array.of(0.7, 0.7, 0.7);
+    agree(
+      t,
+      { logits },
+      (x) => inner(apply('distill_cross_entropy', { ...rest, logits: x['logits'] }, dims, scalars).loss, weights),
+      {
+        logits: apply('distill_cross_entropy', { ...rest, logits }, dims, scalars).dlogits,
+      },
+    );
+  });
+}

@@ -60,6 +60,23 @@ test('an interrupted specialization goes on with the same bits, and only with th
   const weights = (out: string) => readFileSync(path.join(at(out), 'model.safetensors'));
   t.is(Buffer.compare(weights('whole'), weights('parts')), 0);
 
+  // Adapters: the same, and the base learns through them.
+  const lora = { rank: 4 };
+  const adapted = await call('adapted', { lora });
+  t.true(adapted.after.nll < adapted.before.nll);
+  const again = new AbortController();
+  const broken = call('adapted-parts', {
+    lora,
+    signal: again.signal,
+    onProgress: ({ done }) => {
+      if (done >= 7 * 512) again.abort();
+    },
+  });
+  await t.throwsAsync(broken, { code: 'SWEETSPOT_ABORTED' });
+  await call('adapted-parts', { lora });
+  t.is(Buffer.compare(weights('adapted'), weights('adapted-parts')), 0);
+  await t.throwsAsync(call('none', { expert: 'fitted', lora: { rank: -1 } }), { code: 'SWEETSPOT_USAGE' });
+
   await t.throwsAsync(call('parts'), { code: 'SWEETSPOT_EXISTS' });
   t.is(backend.allocated(), 0);
   await backend.close();

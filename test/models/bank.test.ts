@@ -1,10 +1,17 @@
 // A bank against the dense models that it stands for.
 import test from 'ava';
 import { openBackend } from '../../ts/backend/index.js';
-import { bankNames, bankParameters, coefficientSpread, EXPERTS, instantiate } from '../../ts/models/bank.js';
+import {
+  bankNames,
+  bankParameters,
+  coefficientSpread,
+  EXPERTS,
+  hostVectors,
+  instantiate,
+} from '../../ts/models/bank.js';
 import { bankConfig } from '../../ts/models/config.js';
 import { denseParameterCount, forwardFlops } from '../../ts/models/cost.js';
-import { transformerParameters } from '../../ts/models/transformer.js';
+import { layerNames, transformerParameters } from '../../ts/models/transformer.js';
 import { fromTiles, ParameterSet, toTiles } from '../../ts/nn/parameters.js';
 import { bf16ToF32, f32ToBf16 } from '../../ts/tensor/float16.js';
 import { Prng } from '../../ts/tensor/prng.js';
@@ -104,6 +111,30 @@ test('slices in bf16 come back as they went in, to the nearest; their moments st
     t.deepEqual(await parameters.read(name), nearest);
     t.deepEqual(await parameters.read(name, 'v'), values);
   }
+  parameters.dispose();
+  await backend.close();
+});
+
+test('an MLP makes the same coefficients on the device and on the host', async (t) => {
+  const backend = openBackend();
+  const bank = bankConfig(config, { experts: 3, slices: 4, conditioning: 'histogram', mlpWidth: 8, shared: false });
+  const parameters = new ParameterSet(backend, bankParameters(config, bank), { trainable: false });
+  parameters.initialize(5);
+  const values = await parameters.readAll();
+  const histogram = Float32Array.of(0.2, 0.7, 0.1);
+  const vector = hostVectors(bank, values, [histogram]);
+  const dense = await instantiate(backend, config, bank, parameters, histogram);
+  const { mixing, down } = bankNames(1);
+  const c = Array.from({ length: 4 }, (_, r) =>
+    vector.reduce((sum, e, q) => sum + e * values.get(mixing)![q * 4 + r]!, 0),
+  );
+  const slices = values.get(down)!;
+  const size = slices.length / 4;
+  dense.get(layerNames(1).down)!.forEach((value, i) => {
+    const want = c.reduce((sum, factor, r) => sum + factor * slices[r * size + i]!, 0);
+    if (Math.abs(value - want) > 1e-6) t.fail(`${i}: ${value}, should be ${want}`);
+  });
+  t.pass();
   parameters.dispose();
   await backend.close();
 });

@@ -1,7 +1,7 @@
 // A training step for tests, recorded apart from ts/train: a transformer (dense, or with a bank) and its mean loss on one
 // batch, backward, and AdamW if wanted. Everything a test compares can be read: loss, gradients, gradients of slices.
 import type { Backend } from '../../ts/backend/backend.js';
-import { bankFeedForward, bankParameters, expertVectors } from '../../ts/models/bank.js';
+import { bankFeedForward, bankParameters, expertVectors, mixedCoefficients } from '../../ts/models/bank.js';
 import type { BankConfig, TransformerConfig } from '../../ts/models/config.js';
 import { outputMatrix, transformer, transformerParameters } from '../../ts/models/transformer.js';
 import { ParameterSet } from '../../ts/nn/parameters.js';
@@ -73,10 +73,15 @@ export class TestStep {
         bank === undefined
           ? {}
           : {
-              feedForward: bankFeedForward(bank, parameters, expertVectors(parameters, clusters!), {
-                offsets: offsets!,
-                count,
-              }),
+              feedForward: bankFeedForward(
+                bank,
+                parameters,
+                mixedCoefficients(parameters, expertVectors(parameters, clusters!)),
+                {
+                  offsets: offsets!,
+                  count,
+                },
+              ),
             };
       const hidden = transformer(config, parameters, tokens, positions, parts);
       const losses = linearCrossEntropy(hidden, outputMatrix(config, parameters), targets, scale);

@@ -24,7 +24,13 @@ async function train(precision: Precision | undefined, threads: number, isa?: st
   const step = new TrainStep(backend, { config, parameters }, { batch: B, time: T, precision }, ADAMW);
   const random = new Prng(1);
   const draw = () => Int32Array.from({ length: B * T }, () => random.int(300));
-  const batch = { tokens: draw(), targets: draw(), clusters: new Int32Array(B), count: B * T };
+  const batch = {
+    tokens: draw(),
+    targets: draw(),
+    clusters: new Int32Array(B),
+    groups: new Int32Array(B),
+    count: B * T,
+  };
   const losses: number[] = [];
   for (let t = 1; t <= 15; t++) losses.push((await step.run(batch, 0.01, t)).loss);
   step.dispose();

@@ -1,5 +1,6 @@
 // Batches: what is drawn, how windows are packed, and that the state is enough to go on.
 import test from 'ava';
+import { Blend } from '../../ts/data/blend.js';
 import { Corpus } from '../../ts/data/corpus.js';
 import { Sampler } from '../../ts/data/sampler.js';
 import { cutWindows } from '../../ts/data/windows.js';
@@ -98,4 +99,75 @@ test('a cluster that is wanted but empty is refused', async (t) => {
   );
   t.like(error, { code: 'SWEETSPOT_INPUT' });
   t.regex(error.message, /cluster 3/);
+});
+
+test('mixtures: every group has a histogram of its own, and their mean is the distribution', async (t) => {
+  const { corpus, windows, clusters } = await setUp();
+  const distribution = Float64Array.of(0.6, 0.3, 0.1);
+  const options = { corpus, windows, clusters, distribution, contextLength: T, seed: 3 };
+  const sampler = new Sampler({ ...options, batch: 8, mixtures: { count: 4, support: [1, 3] } });
+  const mean = new Float64Array(3);
+  const rounds = 2000;
+  for (let n = 0; n < rounds; n++) {
+    const { groups, clusters: rows, histograms } = sampler.next();
+    t.deepEqual([...groups], [0, 0, 1, 1, 2, 2, 3, 3]);
+    t.is(histograms!.length, 4);
+    histograms!.forEach((histogram) => {
+      if (Math.abs(histogram.reduce((a, b) => a + b, 0) - 1) > 1e-6) t.fail('a histogram does not sum to 1');
+      histogram.forEach((share, c) => {
+        mean[c]! += share / (4 * rounds);
+      });
+    });
+    rows.forEach((c, row) => {
+      if (!(histograms![groups[row]!]![c]! > 0)) t.fail(`cluster ${c} is outside the support of its group`);
+    });
+  }
+  distribution.forEach((share, c) => {
+    t.true(Math.abs(mean[c]! - share) < 0.02, `${mean}`);
+  });
+});
+
+test('a blend takes its share from the second text, and goes on after a restore', async (t) => {
+  const { corpus, windows } = await setUp();
+  const other = Corpus.fromTexts(['zzz zzz zzz zzz zzz zzz zzz zzz'], corpus.tokenizer());
+  const second = { corpus: other, windows: cutWindows(other, T) };
+  const strange = new Set(other.document(0).subarray(1));
+  const options = { corpus, windows, batch: 8, contextLength: T, seed: 4, sources: true };
+  const blend = new Blend(options, second, 0.25);
+  let rows = 0;
+  for (let n = 0; n < 200; n++) {
+    const { tokens, targets, sources, count } = blend.next();
+    t.is(count, targets.filter((target) => target >= 0).length);
+    for (let b = 0; b < 8; b++) {
+      const row = tokens.subarray(b * T, (b + 1) * T);
+      const foreign = row.every((id) => id === 0 || strange.has(id));
+      if (foreign) rows++;
+      for (let i = b * T; i < (b + 1) * T; i++) {
+        const source = sources![i]!;
+        if (foreign ? source >= 0 : source >= 0 && corpus.document(0).length > 0 && targets[i]! < 0) t.fail('source');
+      }
+    }
+  }
+  t.true(Math.abs(rows / 1600 - 0.25) < 0.04, String(rows));
+  const state = JSON.parse(JSON.stringify(blend.state()));
+  const next = blend.next();
+  const restored = new Blend(options, second, 0.25);
+  restored.restore(state);
+  t.deepEqual(restored.next(), next);
+});
+
+test('sources say where each input of the corpus is', async (t) => {
+  const { corpus, windows } = await setUp();
+  const sampler = new Sampler({ corpus, windows, batch: 4, contextLength: T, seed: 1, sources: true });
+  const one = new Int32Array(2);
+  for (let n = 0; n < 20; n++) {
+    const { tokens, targets, sources } = sampler.next();
+    sources!.forEach((source, i) => {
+      if (source < 0) return;
+      corpus.read(source, 2, one, 0);
+      t.is(one[0], tokens[i]);
+      // The last input of a row may be cut short of its window; its target is there all the same.
+      t.is(one[1], targets[i]);
+    });
+  }
 });

@@ -56,12 +56,15 @@ export type OpName =
   | 'softmax'
   | 'softmax_backward'
   | 'cross_entropy'
+  | 'distill_cross_entropy'
   | 'bank_mix'
   | 'bank_mix_backward'
   | 'bank_sum_squares'
   | 'bank_adamw'
   | 'clip_scale'
   | 'adamw'
+  | 'muon_momentum'
+  | 'muon_update'
   | 'kmeans_assign'
   | 'topk_softmax'
   | 'topk_softmax_backward'
@@ -103,12 +106,15 @@ export interface OpRows {
   softmax: { required: 'x' | 'y'; optional: never; dims: 'rows' | 'cols'; scalars: never };
   softmax_backward: { required: 'dy' | 'y' | 'dx'; optional: never; dims: 'rows' | 'cols'; scalars: never };
   cross_entropy: { required: 'logits' | 'targets' | 'loss'; optional: 'scale' | 'dlogits'; dims: 'rows' | 'vocab'; scalars: never };
+  distill_cross_entropy: { required: 'logits' | 'targets' | 'ids' | 'p' | 'scale' | 'loss' | 'dlogits'; optional: never; dims: 'rows' | 'vocab' | 'k'; scalars: 'weight' | 'temperature' };
   bank_mix: { required: 't' | 'c' | 'w'; optional: 'count' | 's'; dims: 'groups' | 'slices' | 'size' | 'dtype'; scalars: never };
   bank_mix_backward: { required: 'dw' | 't' | 'dc'; optional: 'count' | 'add' | 'adds' | 'ds'; dims: 'groups' | 'slices' | 'size' | 'dtype'; scalars: never };
   bank_sum_squares: { required: 'dw' | 'c' | 'y'; optional: 'count'; dims: 'groups' | 'slices' | 'size'; scalars: never };
   bank_adamw: { required: 'dw' | 'c' | 'hyper' | 'clip' | 't' | 'm' | 'v'; optional: 'count'; dims: 'groups' | 'slices' | 'size' | 'dtype' | 'seed'; scalars: 'lrScale' | 'decayScale' };
   clip_scale: { required: 'squares' | 'norm' | 'scale'; optional: never; dims: 'n'; scalars: 'maxNorm' };
   adamw: { required: 'g' | 'hyper' | 'clip' | 'p' | 'm' | 'v'; optional: never; dims: 'n'; scalars: 'lrScale' | 'decayScale' };
+  muon_momentum: { required: 'g' | 'clip' | 'm' | 'x'; optional: never; dims: 'batch' | 'n' | 'stride'; scalars: 'momentum' | 'eps' };
+  muon_update: { required: 'x' | 'hyper' | 'p'; optional: never; dims: 'batch' | 'n' | 'stride'; scalars: 'scale' | 'lrScale' };
   kmeans_assign: { required: 'x' | 'centroids' | 'ids' | 'distance'; optional: never; dims: 'rows' | 'cols' | 'clusters'; scalars: never };
   topk_softmax: { required: 'x' | 'p' | 'ids'; optional: 'bias' | 'lse'; dims: 'rows' | 'experts' | 'k' | 'normalize'; scalars: never };
   topk_softmax_backward: { required: 'dp' | 'x' | 'p' | 'ids' | 'dx'; optional: 'dlse' | 'lse' | 'add'; dims: 'rows' | 'experts' | 'k' | 'normalize'; scalars: never };
@@ -593,6 +599,26 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
     extents: ([rows = 0, vocab = 0]) => [(rows) * (vocab), (rows), (1), (rows), (rows) * (vocab)],
     shapes: ([rows = 0, vocab = 0]) => [[rows, vocab], [rows], [1], [rows], [rows, vocab]],
   },
+  distill_cross_entropy: {
+    code: 47,
+    name: 'distill_cross_entropy',
+    doc: "distillation from a teacher's k most likely tokens and a bucket for the rest: with q = softmax(logits / temperature), ids and p the teacher's tokens and probabilities at that temperature, pt = max(0, 1 - sum p), qt = sum of q over the other tokens: loss = (1 - weight) cross entropy + weight temperature^2 (sum_j p_j log(p_j / q_j) + pt log(pt / qt)); dlogits is its gradient times scale[0]. A row without a target has neither loss nor gradient; one whose first id is negative has no teacher and only the first term; an id or target past the vocabulary fails",
+    tolerance: 'reduce',
+    operands: [
+      { name: 'logits', dtype: 'f32', role: 'in', optional: false, shape: 'rows vocab', inplace: [] },
+      { name: 'targets', dtype: 'i32', role: 'in', optional: false, shape: 'rows', inplace: [] },
+      { name: 'ids', dtype: 'i32', role: 'in', optional: false, shape: 'rows k', inplace: [] },
+      { name: 'p', dtype: 'f32', role: 'in', optional: false, shape: 'rows k', inplace: [] },
+      { name: 'scale', dtype: 'f32', role: 'in', optional: false, shape: '1', inplace: [] },
+      { name: 'loss', dtype: 'f32', role: 'out', optional: false, shape: 'rows', inplace: [] },
+      { name: 'dlogits', dtype: 'f32', role: 'out', optional: false, shape: 'rows vocab', inplace: [] },
+    ],
+    dims: ["rows","vocab","k"],
+    scalars: ["weight","temperature"],
+    words: 20,
+    extents: ([rows = 0, vocab = 0, k = 0]) => [(rows) * (vocab), (rows), (rows) * (k), (rows) * (k), (1), (rows), (rows) * (vocab)],
+    shapes: ([rows = 0, vocab = 0, k = 0]) => [[rows, vocab], [rows], [rows, k], [rows, k], [1], [rows], [rows, vocab]],
+  },
   bank_mix: {
     code: 64,
     name: 'bank_mix',
@@ -703,6 +729,39 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
     words: 16,
     extents: ([n = 0]) => [(n), (8), (1), (n), (n), (n)],
     shapes: ([n = 0]) => [[n], [8], [1], [n], [n], [n]],
+  },
+  muon_momentum: {
+    code: 82,
+    name: 'muon_momentum',
+    doc: "for each of batch matrices of n numbers, stride apart in g and m: m = momentum m + (1 - momentum) g clip[0]; u = momentum m + (1 - momentum) g clip[0]; x = u / (|u| + eps) with the Frobenius norm, matrices of x one behind the other",
+    tolerance: 'reduce',
+    operands: [
+      { name: 'g', dtype: 'f32', role: 'in', optional: false, shape: 'batch n', inplace: [] },
+      { name: 'clip', dtype: 'f32', role: 'in', optional: false, shape: '1', inplace: [] },
+      { name: 'm', dtype: 'f32', role: 'inout', optional: false, shape: 'batch n', inplace: [] },
+      { name: 'x', dtype: 'f32', role: 'out', optional: false, shape: 'batch n', inplace: [] },
+    ],
+    dims: ["batch","n","stride"],
+    scalars: ["momentum","eps"],
+    words: 14,
+    extents: ([batch = 0, n = 0, stride = 0]) => [batch * n === 0 ? 0 : (batch - 1) * stride + n, (1), batch * n === 0 ? 0 : (batch - 1) * stride + n, (batch) * (n)],
+    shapes: ([batch = 0, n = 0]) => [[batch, n], [1], [batch, n], [batch, n]],
+  },
+  muon_update: {
+    code: 83,
+    name: 'muon_update',
+    doc: "for each of batch matrices of n numbers, stride apart in p: p -= lr lrScale (scale x + decay p), lr and decay from hyper as in adamw",
+    tolerance: 'optimizer',
+    operands: [
+      { name: 'x', dtype: 'f32', role: 'in', optional: false, shape: 'batch n', inplace: [] },
+      { name: 'hyper', dtype: 'f32', role: 'in', optional: false, shape: '8', inplace: [] },
+      { name: 'p', dtype: 'f32', role: 'inout', optional: false, shape: 'batch n', inplace: [] },
+    ],
+    dims: ["batch","n","stride"],
+    scalars: ["scale","lrScale"],
+    words: 12,
+    extents: ([batch = 0, n = 0, stride = 0]) => [(batch) * (n), (8), batch * n === 0 ? 0 : (batch - 1) * stride + n],
+    shapes: ([batch = 0, n = 0]) => [[batch, n], [8], [batch, n]],
   },
   kmeans_assign: {
     code: 96,

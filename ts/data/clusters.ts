@@ -279,6 +279,24 @@ export async function assignCorpus(
   return { ids, lengths: windows.length };
 }
 
+/** Embeddings (windows, dimensions) of a text cut as the clustering's corpus was, and the lengths of its windows. */
+export async function embedCorpus(
+  clustering: Clustering,
+  embedder: Embedder,
+  corpus: Corpus,
+  options: { readonly signal?: AbortSignal | undefined } = {},
+): Promise<{ embeddings: Float32Array; lengths: Windows['length'] }> {
+  requireEmbedder(clustering, embedder);
+  const windows = cutWindows(corpus, clustering.contextLength);
+  const embeddings = new Float32Array(windows.count * embedder.dimensions);
+  const pace = new Pace(options.signal);
+  for (let begin = 0; begin < windows.count; begin += EMBED_WINDOWS) {
+    const texts = await windowTexts(corpus, windows, begin, pace);
+    embeddings.set(await embedder.embed(texts), begin * embedder.dimensions);
+  }
+  return { embeddings, lengths: windows.length };
+}
+
 /**
  * Share of each of k clusters, as (k), sum 1: of the ids, or of their weights where given.
  * @throws SweetspotError SWEETSPOT_INPUT when there is nothing to count; SWEETSPOT_USAGE when an id is not below k

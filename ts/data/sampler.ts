@@ -1,5 +1,5 @@
 // Batches of token windows. A row of a batch holds text of one cluster: the cluster is drawn from the distribution that the
-// method asks for (PAPER), then windows of that cluster follow in shuffled order without repetition until all have been
+// method asks for (PAPER), or, for a soup of experts, from one of a few histograms drawn anew for every batch; then windows of that cluster follow in shuffled order without repetition until all have been
 // seen, packed one after the other until the row is full. Where a window that is not the start of a document follows
 // another, its first token is not a target. The whole state is a few numbers a cluster, so that a checkpoint can hold it.
 import { SweetspotError } from '../backend/errors.js';
@@ -12,8 +12,14 @@ export interface Batch {
   readonly tokens: Int32Array;
   /** (B, T); -1 where there is none. */
   readonly targets: Int32Array;
-  /** Cluster of each row, ascending (B). */
+  /** Cluster of each row (B); ascending, unless there are histograms. */
   readonly clusters: Int32Array;
+  /** Which rows share generated weights (B), ascending: the cluster, or the number of the histogram. */
+  readonly groups: Int32Array;
+  /** The histograms, in the order of groups; absent without. */
+  readonly histograms?: readonly Float32Array[];
+  /** Token of the corpus that each input is (B, T), -1 where its target is not the next one; only when asked for. */
+  readonly sources?: Int32Array;
   /** Targets that count. */
   readonly count: number;
 }
@@ -32,9 +38,21 @@ export interface SamplerOptions {
   readonly clusters?: Int32Array | undefined;
   /** Probability of each cluster; by its share of tokens when absent. */
   readonly distribution?: Float64Array | undefined;
+  /** Whether batches have `sources`. Default false. */
+  readonly sources?: boolean | undefined;
+  /** Draws every batch from so many random histograms, a share of the rows each. Default: all rows from `distribution`. */
+  readonly mixtures?: MixtureOptions | undefined;
   readonly batch: number;
   readonly contextLength: number;
   readonly seed: number | string;
+}
+
+/** Random histograms: a size of the support is drawn, then as many clusters, each with a weight from a flat Dirichlet law. */
+export interface MixtureOptions {
+  /** Histograms of a batch, a divisor of the batch. */
+  readonly count: number;
+  /** Sizes of the support, equally likely. A cluster drawn twice has both weights, so that the mean histogram is `distribution`. */
+  readonly support: readonly number[];
 }
 
 export class Sampler {
@@ -97,20 +115,42 @@ export class Sampler {
 
   next(): Batch {
     const { batch, contextLength: T } = this.#options;
-    const clusters = Int32Array.from({ length: batch }, () => this.#draw()).sort();
+    const { mixtures } = this.#options;
+    const histograms =
+      mixtures === undefined ? undefined : Array.from({ length: mixtures.count }, () => this.#histogram(mixtures));
+    const clusters = Int32Array.from({ length: batch }, (_, b) =>
+      histograms === undefined
+        ? this.#draw(this.#cumulative)
+        : this.#draw(cumulated(histograms[Math.floor((b * histograms.length) / batch)]!)),
+    );
+    if (histograms === undefined) clusters.sort();
+    const groups =
+      histograms === undefined ? clusters : clusters.map((_, b) => Math.floor((b * histograms.length) / batch));
     const tokens = new Int32Array(batch * T);
     const targets = new Int32Array(batch * T);
+    const sources = this.#options.sources === true ? new Int32Array(batch * T).fill(-1) : undefined;
     let count = 0;
-    for (let b = 0; b < batch; b++)
-      count += this.#fill(clusters[b]!, tokens.subarray(b * T, (b + 1) * T), targets.subarray(b * T, (b + 1) * T));
-    return { tokens, targets, clusters, count };
+    for (let b = 0; b < batch; b++) {
+      const part = (values: Int32Array) => values.subarray(b * T, (b + 1) * T);
+      count += this.#fill(clusters[b]!, part(tokens), part(targets), sources && part(sources));
+    }
+    return {
+      tokens,
+      targets,
+      clusters,
+      groups,
+      count,
+      ...(sources === undefined ? {} : { sources }),
+      ...(histograms === undefined ? {} : { histograms }),
+    };
   }
 
   state(): SamplerState {
     return { random: this.#random.state(), passes: [...this.#passes], cursors: [...this.#cursors] };
   }
 
-  restore(state: SamplerState): void {
+  restore(saved: unknown): void {
+    const state = saved as SamplerState;
     this.#random = Prng.fromState(state.random);
     state.passes.forEach((pass, c) => {
       this.#passes[c] = pass;
@@ -121,12 +161,25 @@ export class Sampler {
     });
   }
 
-  #draw(): number {
+  #draw(cumulative: Float64Array): number {
     const u = this.#random.next();
     let c = 0;
-    while (c < this.#cumulative.length - 1 && u >= this.#cumulative[c]!) c++;
-    while (this.#members[c]!.length === 0) c--;
+    while (c < cumulative.length - 1 && u >= cumulative[c]!) c++;
+    // Rounding may leave u past the sum: the last cluster that has a weight.
+    while (c > 0 && cumulative[c] === cumulative[c - 1]) c--;
     return c;
+  }
+
+  #histogram({ support }: MixtureOptions): Float32Array {
+    const histogram = new Float32Array(this.#members.length);
+    const size = support[this.#random.int(support.length)]!;
+    let total = 0;
+    for (let i = 0; i < size; i++) {
+      const weight = -Math.log(1 - this.#random.next());
+      histogram[this.#draw(this.#cumulative)]! += weight;
+      total += weight;
+    }
+    return histogram.map((weight) => weight / total);
   }
 
   /** The next window of a cluster; each pass has its own order. */
@@ -146,7 +199,7 @@ export class Sampler {
     return order[this.#cursors[c]!++]!;
   }
 
-  #fill(c: number, tokens: Int32Array, targets: Int32Array): number {
+  #fill(c: number, tokens: Int32Array, targets: Int32Array, sources: Int32Array | undefined): number {
     const { corpus, windows, contextLength: T } = this.#options;
     let at = 0;
     let count = 0;
@@ -163,6 +216,7 @@ export class Sampler {
       for (let i = 0; i < length; i++) {
         tokens[at + i] = this.#buffer[i]!;
         targets[at + i] = this.#buffer[i + 1]!;
+        if (sources !== undefined) sources[at + i] = windows.start[w]! + i;
       }
       count += length;
       at += length;
@@ -175,4 +229,9 @@ export class Sampler {
     }
     return count;
   }
+}
+
+function cumulated(weights: ArrayLike<number>): Float64Array {
+  let sum = 0;
+  return Float64Array.from(weights, (w) => (sum += w));
 }

@@ -3,21 +3,27 @@
 //   frequent      the expert of the domain's most frequent cluster
 //   lowest-loss   the expert with the lowest loss on the domain's text, before fine-tuning
 //   histogram     all experts, weighted by the domain's histogram over clusters
-// For a projected network the weights mix expert vectors (e = sum_i h_i E_i), for a mixture they average weights.
+//   distance      all experts, weighted by the distance of the domain's windows to the centroids (c-BTM)
+//   fitted        the same, then the coefficients of the bank alone trained for a few steps on the domain's text
+// For a projected network the weights mix expert vectors (e = sum_i h_i E_i), for a soup of experts they are the histogram its
+// MLP takes, for a hyper-network they average embeddings, for a mixture the weights of the experts.
 import type { Backend } from '../backend/backend.js';
 import { SweetspotError } from '../backend/errors.js';
-import { coverage, entropy, genericHistogram, loadClustering } from '../data/clusters.js';
+import { type Clustering, coverage, embedCorpus, entropy, genericHistogram, loadClustering } from '../data/clusters.js';
 import type { Corpus } from '../data/corpus.js';
+import { distanceWeights } from '../data/weights.js';
 import { type Evaluation, evaluateCorpus } from '../eval/perplexity.js';
-import { bankParameters, EXPERTS, instantiate } from '../models/bank.js';
+import { bankParameters, coefficientsOf, EXPERTS, instantiate } from '../models/bank.js';
 import { transformerParameters } from '../models/transformer.js';
 import { ParameterSet } from '../nn/parameters.js';
-import { domainHistogram, stageWeights } from './context.js';
+import { fitCoefficients } from '../train/fit.js';
+import { domainHistogram, oneHot, stageWeights } from './context.js';
+import { meanEmbedding } from './hypernetwork.js';
 import { expertStage } from './mixture.js';
 import type { FinishedRun } from './run.js';
 
-export type ExpertChoice = 'frequent' | 'lowest-loss' | 'histogram';
-export const EXPERT_CHOICES: readonly ExpertChoice[] = ['frequent', 'lowest-loss', 'histogram'];
+export type ExpertChoice = 'frequent' | 'lowest-loss' | 'histogram' | 'distance' | 'fitted';
+export const EXPERT_CHOICES: readonly ExpertChoice[] = ['frequent', 'lowest-loss', 'histogram', 'distance', 'fitted'];
 
 export interface Placement {
   /** The domain's share of each cluster; empty for a run without clusters. */
@@ -57,9 +63,14 @@ export async function chooseExpert(
   };
   if (config.method === 'importance') return { values: stageWeights(run, 'main', specs), ...placement };
 
-  await using family = await openFamily(backend, run);
-  const only = (c: number) => Float64Array.from({ length: config.clusters }, (_, i) => (i === c ? 1 : 0));
+  await using family = await openFamily(backend, run, clustering);
+  const only = (c: number) => Float64Array.from(oneHot(config.clusters, c));
   if (choice === 'histogram') return { values: await family.at(histogram), ...placement };
+  if (choice === 'distance') {
+    const { embeddings, lengths } = await embedCorpus(clustering, embedder, corpus);
+    return { values: await family.at(distanceWeights(clustering, embeddings, lengths)), ...placement };
+  }
+  if (choice === 'fitted') return { values: await family.fitted(histogram, corpus), ...placement };
   if (choice === 'frequent') return { values: await family.at(only(frequent)), ...placement };
   let best: { values: Map<string, Float32Array>; nll: number; cluster: number } | undefined;
   for (let c = 0; c < config.clusters; c++) {
@@ -103,9 +114,11 @@ export async function untrained(backend: Backend, run: FinishedRun, seed: number
 interface Family extends AsyncDisposable {
   /** The model for weights over the experts, which sum to 1. */
   at(weights: Float64Array): Promise<Map<string, Float32Array>>;
+  /** The same with coefficients fitted to a text. Throws SWEETSPOT_USAGE without a bank. */
+  fitted(weights: Float64Array, corpus: Corpus): Promise<Map<string, Float32Array>>;
 }
 
-async function openFamily(backend: Backend, run: FinishedRun): Promise<Family> {
+async function openFamily(backend: Backend, run: FinishedRun, clustering: Clustering): Promise<Family> {
   const { config } = run;
   if (config.method === 'mixture') {
     const specs = transformerParameters(config.model);
@@ -121,6 +134,14 @@ async function openFamily(backend: Backend, run: FinishedRun): Promise<Family> {
         }
         return new Map(Array.from(sum, ([name, values]) => [name, Float32Array.from(values)]));
       },
+      fitted() {
+        throw new SweetspotError('SWEETSPOT_USAGE', {
+          what: 'fitted coefficients need a bank',
+          expected: 'a run of projected, soup or hypernetwork',
+          found: config.method,
+          fix: 'choose another --expert',
+        });
+      },
       async [Symbol.asyncDispose]() {},
     };
   }
@@ -132,14 +153,23 @@ async function openFamily(backend: Backend, run: FinishedRun): Promise<Family> {
   weightsOfRun.forEach((values, name) => {
     parameters.write(name, values);
   });
-  const experts = weightsOfRun.get(EXPERTS)!;
+  const condition = (weights: Float64Array): Float32Array => {
+    if (bank.conditioning === 'histogram') return Float32Array.from(weights);
+    if (bank.conditioning === 'embedding') return meanEmbedding(clustering, weights);
+    const experts = weightsOfRun.get(EXPERTS)!;
+    const m = bank.expertVector;
+    const vector = new Float64Array(m);
+    for (let c = 0; c < weights.length; c++)
+      for (let q = 0; q < m; q++) vector[q]! += weights[c]! * experts[c * m + q]!;
+    return Float32Array.from(vector);
+  };
   return {
-    at(weights) {
-      const m = bank.expertVector;
-      const vector = new Float64Array(m);
-      for (let c = 0; c < weights.length; c++)
-        for (let q = 0; q < m; q++) vector[q]! += weights[c]! * experts[c * m + q]!;
-      return instantiate(backend, config.model, bank, parameters, Float32Array.from(vector));
+    at: (weights) => instantiate(backend, config.model, bank, parameters, condition(weights)),
+    async fitted(weights, corpus) {
+      const start = await coefficientsOf(backend, bank, parameters, condition(weights));
+      const { seed, precision, model } = config;
+      const found = await fitCoefficients(backend, model, bank, parameters, start, corpus, { seed, precision });
+      return instantiate(backend, model, bank, parameters, found);
     },
     async [Symbol.asyncDispose]() {
       parameters.dispose();

@@ -170,7 +170,7 @@ async function compareCell(
   domainTokens: number,
 ) {
   const { backend } = options;
-  const { model, schedule, adamw, seed } = run.config;
+  const { model, schedule, adamw, muon, seed } = run.config;
   const begin = performance.now();
   const text = await domainCorpus(domain.train, run.tokenizer, { maxTokens: domainTokens });
   const test = await domainCorpus(domain.test, run.tokenizer, { maxTokens: options.testTokens });
@@ -200,6 +200,7 @@ async function compareCell(
       evaluateEvery: Math.max(5, Math.ceil(steps / 12)),
       patience: 6,
       adamw,
+      muon,
       seed,
     },
     { onProgress: named(options.onProgress, `${method} ${domain.name}`), signal: options.signal },

@@ -1,5 +1,6 @@
 // What every pretraining method works with, prepared once by pretrain().
 import type { Backend } from '../backend/backend.js';
+import type { Batches } from '../data/blend.js';
 import { assignCorpus, type Clustering, type Clusters, histogram } from '../data/clusters.js';
 import type { Corpus } from '../data/corpus.js';
 import type { Embedder } from '../data/embedder.js';
@@ -7,11 +8,14 @@ import { Sampler, type SamplerOptions } from '../data/sampler.js';
 import type { Windows } from '../data/windows.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import type { BankConfig } from '../models/config.js';
+import { trainingFlops } from '../models/cost.js';
+import { transformerParameters, zeroOutputs } from '../models/transformer.js';
 import { ParameterSet, type ParameterSpec } from '../nn/parameters.js';
+import { muonStepFlops } from '../optim/muon.js';
 import { loadWeights, saveWeights } from '../train/checkpoint.js';
 import type { OnProgress } from '../train/progress.js';
 import { runStage } from '../train/stage.js';
-import { type RunFolder, readJson } from './run.js';
+import { type RunConfig, type RunFolder, readJson } from './run.js';
 
 export interface PretrainContext {
   readonly backend: Backend;
@@ -19,6 +23,8 @@ export interface PretrainContext {
   readonly corpus: Corpus;
   readonly windows: Windows;
   readonly clusters: Clusters | undefined;
+  /** Text of the domain, for methods that see it before they end. */
+  readonly domain: Corpus | undefined;
   readonly onProgress: OnProgress | undefined;
   readonly signal: AbortSignal | undefined;
 }
@@ -36,7 +42,7 @@ export interface MethodResult {
 /** A sampler over the corpus of the run. */
 export function corpusSampler(
   context: PretrainContext,
-  options: Pick<SamplerOptions, 'clusters' | 'distribution'>,
+  options: Pick<SamplerOptions, 'clusters' | 'distribution' | 'mixtures'>,
   seed: string,
 ): Sampler {
   const { corpus, windows, run } = context;
@@ -51,6 +57,10 @@ export function corpusSampler(
   });
 }
 
+/** All weight on one of `length`. */
+export const oneHot = (length: number, at: number): Float32Array =>
+  Float32Array.from({ length }, (_, i) => (i === at ? 1 : 0));
+
 /** What is kept of a finished stage besides its weights. */
 export interface StageSummary {
   readonly loss: number;
@@ -61,7 +71,10 @@ export interface TrainOptions {
   readonly stage: string;
   readonly specs: readonly ParameterSpec[];
   readonly bank?: BankConfig;
-  readonly sampler: Sampler;
+  /** Sets of generated weights in a step, and what they are generated from; see TrainStep. */
+  readonly groups?: number | undefined;
+  readonly embedding?: ((cluster: number) => Float32Array) | undefined;
+  readonly sampler: Batches;
   readonly tokens: number;
   /** Values to start from; drawn from the seed when absent. */
   readonly initial?: ReadonlyMap<string, Float32Array> | undefined;
@@ -71,12 +84,20 @@ export interface TrainOptions {
 export const stepsFor = (context: PretrainContext, tokens: number): number =>
   Math.max(1, Math.round(tokens / (context.run.config.batch * context.run.config.model.contextLength)));
 
+/** Training FLOPs of the dense model for so many tokens, in steps of `batch` windows, its optimizer's products included. */
+export function stepsFlops(config: Pick<RunConfig, 'model' | 'muon' | 'batch'>, tokens: number): number {
+  const steps = Math.ceil(tokens / (config.batch * config.model.contextLength));
+  const optimizer = config.muon === null ? 0 : muonStepFlops(transformerParameters(config.model), config.muon);
+  return trainingFlops(config.model, tokens) + steps * optimizer;
+}
+
 /** Trains one model for `tokens`, writes weights/<stage> and returns its loss and seconds; a stage that is finished is not repeated. */
 export async function trainStage(context: PretrainContext, options: TrainOptions): Promise<StageSummary> {
   const { backend, run } = context;
   const { config } = run;
   if (run.finished(options.stage)) return readJson(run.summary(options.stage)) as StageSummary;
-  const parameters = new ParameterSet(backend, options.specs, { trainable: true });
+  const specs = config.zeroOutputs ? zeroOutputs(options.specs) : options.specs;
+  const parameters = new ParameterSet(backend, specs, { trainable: true });
   try {
     parameters.initialize(config.seed);
     options.initial?.forEach((values, name) => {
@@ -84,16 +105,18 @@ export async function trainStage(context: PretrainContext, options: TrainOptions
     });
     const result = await runStage(backend, {
       stage: options.stage,
-      model: { config: config.model, bank: options.bank, parameters },
+      model: { config: config.model, bank: options.bank, parameters, embedding: options.embedding },
       sampler: options.sampler,
       shape: {
         batch: config.batch,
         time: config.model.contextLength,
         precision: config.precision,
         seed: config.seed,
+        groups: options.groups,
       },
       steps: stepsFor(context, options.tokens),
       adamw: config.adamw,
+      muon: config.muon,
       schedule: config.schedule,
       folder: run.path,
       onProgress: context.onProgress,

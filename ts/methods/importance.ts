@@ -2,9 +2,9 @@
 // P(x | c, domain) = P(x | c), a cluster is drawn from the histogram of the domain, then a generic window in it.
 import { effectiveRepeats } from '../data/clusters.js';
 import { Sampler } from '../data/sampler.js';
-import { denseParameterCount, trainingFlops } from '../models/cost.js';
+import { denseParameterCount } from '../models/cost.js';
 import { transformerParameters } from '../models/transformer.js';
-import { corpusSampler, type MethodResult, type PretrainContext, stepsFor, trainStage } from './context.js';
+import { corpusSampler, type MethodResult, type PretrainContext, stepsFlops, stepsFor, trainStage } from './context.js';
 
 /** Above this many passes over one cluster, its text is memorized more than it teaches. */
 export const REPEATS_WARNING = 4;
@@ -25,7 +25,7 @@ export async function pretrainImportance(context: PretrainContext): Promise<Meth
     loss,
     seconds,
     tokens,
-    flops: trainingFlops(config.model, tokens),
+    flops: stepsFlops(config, tokens),
     pretrainParameters: denseParameterCount(config.model),
     facts: { largestRepeat: Math.max(...effectiveRepeats(histogram, available, tokens)) },
   };

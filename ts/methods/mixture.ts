@@ -3,13 +3,14 @@
 // common trunk is trained on all clusters for the first `trunkShare` of the tokens; 0 is the paper's own form. The rest is
 // divided between the experts in proportion to their clusters.
 import { Sampler } from '../data/sampler.js';
-import { denseParameterCount, trainingFlops } from '../models/cost.js';
+import { denseParameterCount } from '../models/cost.js';
 import { transformerParameters } from '../models/transformer.js';
 import {
   corpusSampler,
   type MethodResult,
   type PretrainContext,
   stageWeights,
+  stepsFlops,
   stepsFor,
   trainStage,
 } from './context.js';
@@ -64,7 +65,7 @@ export async function pretrainMixture(context: PretrainContext): Promise<MethodR
     loss,
     seconds,
     tokens,
-    flops: trainingFlops(config.model, tokens),
+    flops: stepsFlops(config, tokens),
     pretrainParameters: denseParameterCount(config.model) * config.clusters,
     facts: { experts: config.clusters },
   };

@@ -1,23 +1,30 @@
 // pretrain(): everything before a domain is known (for importance sampling: after). Checks all it is given, prepares the
 // run folder, and hands over to the method's own file.
+import { createHash } from 'node:crypto';
 import { type Backend, SweetspotError } from '../backend/index.js';
 import { defined } from '../backend/options.js';
 import { type Clusters, genericHistogram, loadClusters, saveClustering } from '../data/clusters.js';
 import { Corpus, domainCorpus } from '../data/corpus.js';
 import { loadEmbedder } from '../data/embedder.js';
+import type { MixtureOptions } from '../data/sampler.js';
+import { capRepeats } from '../data/weights.js';
 import { cutWindows, requireWindows } from '../data/windows.js';
 import { type BankConfig, bankConfig, type TransformerConfig, transformerConfig } from '../models/config.js';
 import { denseParameterCount } from '../models/cost.js';
 import { ADAMW, type AdamWSettings } from '../optim/adamw.js';
-import type { Schedule } from '../optim/schedule.js';
+import { MUON, type MuonSettings } from '../optim/muon.js';
+import { SCHEDULE_SHAPES, type Schedule, type ScheduleShape } from '../optim/schedule.js';
 import { choosePrecision, type Precision } from '../train/precision.js';
 import type { OnProgress } from '../train/progress.js';
-import { domainHistogram, type MethodResult, type PretrainContext } from './context.js';
+import { branch, requireBranch } from './branch.js';
+import { domainHistogram, type MethodResult, oneHot, type PretrainContext } from './context.js';
+import { embeddingSize, pretrainHypernetwork } from './hypernetwork.js';
 import { pretrainImportance } from './importance.js';
 import { pretrainMixture } from './mixture.js';
 import { pretrainProjected } from './projected.js';
-import { METHODS, type Method, type RunConfig, RunFolder, type RunResult, startedPrecision } from './run.js';
+import { METHODS, type Method, openRun, type RunConfig, RunFolder, type RunResult, startedPrecision } from './run.js';
 import { pretrainSlm } from './slm.js';
+import { pretrainSoup } from './soup.js';
 
 export interface PretrainOptions {
   readonly backend: Backend;
@@ -30,23 +37,39 @@ export interface PretrainOptions {
   readonly tokens: number;
   /** Sizes of the small model; the vocabulary comes from the corpus. Default: width 64, 4 layers, 4 heads, context 256. */
   readonly model?: Partial<Omit<TransformerConfig, 'vocabSize'>> | undefined;
-  /** Bank of the projected network; experts is always the number of clusters. */
-  readonly bank?: Partial<Omit<BankConfig, 'experts'>> | undefined;
+  /** Bank of projected network, soup and hyper-network; experts is always the number of clusters. */
+  readonly bank?: Partial<Omit<BankConfig, 'experts' | 'conditioning' | 'conditionSize'>> | undefined;
+  /** Soup: histograms drawn for a step (default 4) and the sizes of their support (default 1, 2, 4, 8). */
+  readonly mixtures?: Partial<MixtureOptions> | undefined;
   /** Which clustering of the corpus. Default 16. */
   readonly clusters?: number | undefined;
-  /** Importance sampling: text of the domain (file or folder). */
+  /** Text of the domain (file or folder), for importance sampling and domainShare. */
   readonly domain?: string | readonly string[] | undefined;
-  /** Importance sampling: tokens of the domain to use at most. */
+  /** Tokens of the domain to use at most. */
   readonly domainTokens?: number | undefined;
   /** Importance sampling: weight of the generic histogram in the sampled one, 0 to 1. Default 0. */
   readonly shrink?: number | undefined;
+  /** Importance sampling: passes over any cluster's text at most. Default: no limit. */
+  readonly repeatCap?: number | undefined;
+  /** Importance sampling: only the domain's most frequent cluster. Default false. */
+  readonly singleCluster?: boolean | undefined;
+  /** SLM: probability of a row of the domain's text from the start, below 1. Default 0. */
+  readonly domainShare?: number | undefined;
+  /** Finished run with the same settings but fewer tokens, schedule 'wsd': goes on from the end of its plateau. */
+  readonly from?: string | undefined;
   /** Mixture: share of the tokens for the common trunk. Default 0.5; 0 is the paper's form. */
   readonly trunkShare?: number | undefined;
   /** Tokens a step. Default 4096. */
   readonly batchTokens?: number | undefined;
   /** Peak learning rate. Default 0.008 at width 64, falling as the square root of the width. */
   readonly learningRate?: number | undefined;
+  /** How the rate falls after its peak. Default cosine. */
+  readonly schedule?: ScheduleShape | undefined;
+  /** Both projections into the residual stream start at zero. Default false. */
+  readonly zeroOutputs?: boolean | undefined;
   readonly adamw?: Partial<AdamWSettings> | undefined;
+  /** Muon for the matrices inside the layers, with AdamW for the rest; {} for its defaults. Default: AdamW for all. */
+  readonly muon?: Partial<MuonSettings> | undefined;
   /**
    * Of the matrix products of training. Default: that of the run to go on with; else bf16 where the processor has
    * instructions for it, and fp32 elsewhere.
@@ -75,12 +98,16 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
   if (!METHODS.includes(method)) usage('no such method', METHODS.join(', '), method);
   if (!(options.tokens >= 1 && options.tokens <= 1e15))
     usage('the number of pretraining tokens', '1 to 1e15', options.tokens);
-  for (const [name, value] of Object.entries({ shrink: options.shrink, trunkShare: options.trunkShare })) {
+  for (const [name, value] of Object.entries({
+    shrink: options.shrink,
+    trunkShare: options.trunkShare,
+    domainShare: options.domainShare,
+  })) {
     if (value !== undefined && !(value >= 0 && value <= 1)) usage(name, '0 to 1', value);
   }
-  if (method === 'importance' && options.domain === undefined) {
+  if ((method === 'importance' || options.domainShare !== undefined) && options.domain === undefined) {
     throw new SweetspotError('SWEETSPOT_USAGE', {
-      what: 'importance sampling needs text of the domain before pretraining',
+      what: `${method === 'importance' ? 'importance sampling' : 'a share of domain text'} needs text of the domain before pretraining`,
       fix: 'give --domain, or choose projected, mixture or slm',
     });
   }
@@ -104,13 +131,22 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
     usage('batch tokens', `at least one window of ${model.contextLength}`, batchTokens);
   const learningRate = options.learningRate ?? defaultLearningRate(model.hiddenSize);
   if (!(learningRate > 0 && learningRate < 10)) usage('the learning rate', 'above 0', learningRate);
+  if (options.schedule !== undefined && !SCHEDULE_SHAPES.includes(options.schedule))
+    usage('the schedule', SCHEDULE_SHAPES.join(', '), options.schedule);
   const steps = Math.max(1, Math.round(options.tokens / (batch * model.contextLength)));
+  const from = options.from === undefined ? undefined : openRun(options.from);
   const schedule: Schedule = {
-    shape: 'cosine',
+    shape: options.schedule ?? 'cosine',
     peak: learningRate,
-    warmup: Math.min(200, Math.ceil(steps / 20)),
+    warmup: from?.config.schedule.warmup ?? Math.min(200, Math.ceil(steps / 20)),
     floor: 0.1,
   };
+  const domainShare = method === 'slm' ? (options.domainShare ?? 0) : 0;
+  const wantsDomain = method === 'importance' || domainShare > 0;
+  const domain = !wantsDomain
+    ? undefined
+    : await domainCorpus(options.domain!, tokenizer, { maxTokens: options.domainTokens, signal: options.signal });
+  if (domainShare > 0) requireWindows(cutWindows(domain!, model.contextLength), 'the domain');
   const embedder = clusters === undefined ? undefined : loadEmbedder(options.corpus, backend);
   const config: RunConfig = {
     format: 'sweetspot-run',
@@ -118,34 +154,35 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
     method,
     tokenizerHash: corpus.tokenizerHash,
     model,
-    bank: method === 'projected' ? bankConfig(model, { ...options.bank, experts: clusters!.count }) : null,
+    bank: bankOf(method, model, options, clusters),
+    mixtures: method === 'soup' ? mixturesOf(options.mixtures, batch) : null,
     clusters: clusters?.count ?? 0,
     tokens: options.tokens,
     batch,
     adamw: { ...ADAMW, ...defined(options.adamw) },
+    muon: options.muon === undefined ? null : { ...MUON, ...defined(options.muon) },
     schedule,
+    zeroOutputs: options.zeroOutputs ?? false,
     precision: choosePrecision(backend, options.precision ?? startedPrecision(options.out)),
     seed: options.seed ?? 0,
     trunkShare: method === 'mixture' ? (options.trunkShare ?? 0.5) : 0,
+    domainShare,
+    domain: domainShare > 0 ? domainHash(domain!) : null,
     histogram:
       method === 'importance'
-        ? shrink(
-            await domainHistogram(
-              backend,
-              clusters!,
-              embedder!,
-              await domainCorpus(options.domain!, tokenizer, {
-                maxTokens: options.domainTokens,
-                signal: options.signal,
-              }),
-              options.signal,
-            ),
+        ? importanceHistogram(
+            await domainHistogram(backend, clusters!, embedder!, domain!, options.signal),
             clusters!,
-            options.shrink ?? 0,
+            {
+              ...options,
+              tokens: steps * batch * model.contextLength,
+            },
           )
         : null,
   };
+  if (from !== undefined) requireBranch(from, config);
   using run = RunFolder.take(options.out, config);
+  if (from !== undefined) branch(from, run);
   tokenizer.save(`${run.path}/tokenizer.json`);
   if (clusters !== undefined) saveClustering(run.path, clusters, embedder!);
   const context: PretrainContext = {
@@ -154,6 +191,7 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
     corpus,
     windows,
     clusters,
+    domain,
     onProgress: options.onProgress,
     signal: options.signal,
   };
@@ -177,12 +215,64 @@ const methods: Record<Method, (context: PretrainContext) => Promise<MethodResult
   importance: pretrainImportance,
   mixture: pretrainMixture,
   projected: pretrainProjected,
+  soup: pretrainSoup,
+  hypernetwork: pretrainHypernetwork,
 };
 
-/** (1 - eps) h + eps generic; clusters without a generic window get nothing. */
-function shrink(histogram: Float64Array, clusters: Clusters, eps: number): number[] {
+/** The bank of a method that has one. */
+function bankOf(
+  method: Method,
+  model: TransformerConfig,
+  options: PretrainOptions,
+  clusters: Clusters | undefined,
+): BankConfig | null {
+  if (clusters === undefined) return null;
+  const given = { ...options.bank, experts: clusters.count };
+  if (method === 'projected') return bankConfig(model, given);
+  if (method === 'soup') return bankConfig(model, { ...given, conditioning: 'histogram' });
+  if (method === 'hypernetwork')
+    return bankConfig(model, { ...given, conditioning: 'embedding', conditionSize: embeddingSize(clusters) });
+  return null;
+}
+
+function mixturesOf(given: Partial<MixtureOptions> | undefined, batch: number): MixtureOptions {
+  const mixtures = { count: Math.min(4, batch), support: [1, 2, 4, 8], ...defined(given) };
+  if (!Number.isInteger(mixtures.count) || mixtures.count < 1 || mixtures.count > batch)
+    usage('histograms a step', `a whole number from 1 to ${batch}, the windows of a step`, mixtures.count);
+  if (mixtures.support.length === 0 || mixtures.support.some((s) => !Number.isInteger(s) || s < 1 || s > 4096))
+    usage('sizes of the support of a histogram', 'whole numbers from 1 to 4096', mixtures.support);
+  return mixtures;
+}
+
+/** The tokens of a text, hashed: what a run that saw it was given. */
+const domainHash = (domain: Corpus): string => {
+  const tokens = new Int32Array(domain.tokens);
+  domain.read(0, domain.tokens, tokens, 0);
+  return createHash('sha256').update(new Uint8Array(tokens.buffer)).digest('hex');
+};
+
+/**
+ * What importance sampling draws clusters by: the domain's histogram or its most frequent cluster, shrunk towards the generic one,
+ * (1 - eps) h + eps generic, with repeats capped. Clusters without a generic window get nothing.
+ */
+function importanceHistogram(
+  histogram: Float64Array,
+  clusters: Clusters,
+  {
+    shrink = 0,
+    repeatCap,
+    singleCluster,
+    tokens,
+  }: Pick<PretrainOptions, 'shrink' | 'repeatCap' | 'singleCluster' | 'tokens'>,
+): number[] {
   const generic = genericHistogram(clusters);
-  const mixed = Array.from(histogram, (h, c) => (generic[c]! > 0 ? (1 - eps) * h + eps * generic[c]! : 0));
+  const present = histogram.map((h, c) => (generic[c]! > 0 ? h : 0));
+  const frequent = present.indexOf(Math.max(...present));
+  const wanted = singleCluster === true ? Float64Array.from(oneHot(present.length, frequent)) : present;
+  const mixed = wanted.map((h, c) => (1 - shrink) * h + shrink * generic[c]!);
   const total = mixed.reduce((a, b) => a + b, 0);
-  return mixed.map((h) => h / total);
+  const shares = mixed.map((h) => h / total);
+  return Array.from(
+    repeatCap === undefined ? shares : capRepeats(shares, clusters.tokensPerCluster, tokens, repeatCap),
+  );
 }

@@ -9,16 +9,18 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { ioError, SweetspotError } from '../backend/errors.js';
+import type { MixtureOptions } from '../data/sampler.js';
 import { Tokenizer } from '../data/tokenizer.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { FolderLock } from '../io/lock.js';
 import type { BankConfig, TransformerConfig } from '../models/config.js';
 import type { AdamWSettings } from '../optim/adamw.js';
+import type { MuonSettings } from '../optim/muon.js';
 import type { Schedule } from '../optim/schedule.js';
 import type { Precision } from '../train/precision.js';
 
-export type Method = 'slm' | 'importance' | 'mixture' | 'projected';
-export const METHODS: readonly Method[] = ['slm', 'importance', 'mixture', 'projected'];
+export type Method = 'slm' | 'importance' | 'mixture' | 'projected' | 'soup' | 'hypernetwork';
+export const METHODS: readonly Method[] = ['slm', 'importance', 'mixture', 'projected', 'soup', 'hypernetwork'];
 
 export interface RunConfig {
   readonly format: 'sweetspot-run';
@@ -33,12 +35,22 @@ export interface RunConfig {
   readonly tokens: number;
   readonly batch: number;
   readonly adamw: AdamWSettings;
+  /** For hidden matrices; null: AdamW for all. */
+  readonly muon: MuonSettings | null;
   readonly schedule: Schedule;
+  /** Projections into the residual stream start at zero. */
+  readonly zeroOutputs: boolean;
   /** Of the matrix products of training. */
   readonly precision: Precision;
   readonly seed: number;
   /** Mixture: share of the tokens that train the common trunk before the experts part. */
   readonly trunkShare: number;
+  /** Soup: the law of the histograms that batches are drawn from. */
+  readonly mixtures: MixtureOptions | null;
+  /** SLM: probability of a row of the domain's text. */
+  readonly domainShare: number;
+  /** Hash of that text; null without. */
+  readonly domain: string | null;
   /** Importance: the histogram of the domain over clusters, as sampled. */
   readonly histogram: readonly number[] | null;
 }
@@ -121,7 +133,7 @@ export class RunFolder implements Disposable {
             fix: 'choose another output folder, or go on with `sweetspot specialize`',
           });
         }
-        requireSame(folder, withDefaults(readJson(file)), config);
+        requireSame(folder, withDefaults(readJson(file)), withDefaults(config));
       } else {
         writeFileAtomic(file, `${JSON.stringify(config, null, 2)}\n`);
       }
@@ -155,10 +167,22 @@ export class RunFolder implements Disposable {
   }
 }
 
-/** Folders from before there was a choice were made in fp32, with slices in f32. */
+/** What folders from before there was a choice mean: fp32, AdamW, expert vectors by cluster, slices in f32. */
 export function withDefaults(config: unknown): unknown {
-  const { bank } = config as { readonly bank?: object | null };
-  return { precision: 'fp32', ...(config as object), ...(bank ? { bank: { sliceType: 'f32', ...bank } } : {}) };
+  const given = config as { readonly bank?: object | null };
+  const bank = given.bank
+    ? { conditioning: 'cluster', conditionSize: 0, mlpWidth: 0, sliceType: 'f32', ...given.bank }
+    : given.bank;
+  return {
+    precision: 'fp32',
+    muon: null,
+    zeroOutputs: false,
+    mixtures: null,
+    domainShare: 0,
+    domain: null,
+    ...given,
+    bank,
+  };
 }
 
 /** What a run in `folder` was started in, so that the same command goes on with it on any machine; undefined without one. */

@@ -1,22 +1,36 @@
 // specialize(): from a pretrained run and the text of a domain to one dense model folder. Chooses the expert, fine-tunes with
 // early stopping on held-out documents of the domain, writes a folder that any tool of the Hugging Face layout loads.
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
+import { ioError } from '../backend/errors.js';
 import { type Backend, SweetspotError } from '../backend/index.js';
 import { defined } from '../backend/options.js';
 import { Corpus, domainCorpus } from '../data/corpus.js';
-import { cutWindows, requireWindows } from '../data/windows.js';
+import { Tokenizer } from '../data/tokenizer.js';
+import { cutWindows, requireWindows, type Windows } from '../data/windows.js';
 import type { Evaluation } from '../eval/perplexity.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { saveDenseFolder } from '../io/huggingface.js';
 import { FolderLock } from '../io/lock.js';
-import { trainingFlops } from '../models/cost.js';
+import { forwardFlops, loraTrainingFlops } from '../models/cost.js';
+import { DenseModel } from '../models/dense.js';
+import { type LoraSettings, loraSettings } from '../nn/lora.js';
 import type { AdamWSettings } from '../optim/adamw.js';
 import { finetune } from '../train/finetune.js';
 import { choosePrecision, type Precision } from '../train/precision.js';
 import type { OnProgress } from '../train/progress.js';
+import {
+  type Lessons,
+  loadLessons,
+  requireTokenizer,
+  saveLessons,
+  type TeacherSettings,
+  teach,
+  teacherSettings,
+} from '../train/teacher.js';
 import { chooseExpert, EXPERT_CHOICES, type ExpertChoice, type Placement, untrained } from './choose.js';
+import { stepsFlops } from './context.js';
 import { type Method, openRun, readJson, requireSame, withDefaults } from './run.js';
 
 export interface SpecializeOptions {
@@ -33,17 +47,27 @@ export interface SpecializeOptions {
   readonly expert?: ExpertChoice | undefined;
   /** Starts from random weights instead of the run's: the model that knows only the domain. Default false. */
   readonly fromScratch?: boolean | undefined;
+  /** Corpus folder of generic text to mix in, and the probability of a row of it. Default: none; share 0.01. */
+  readonly replay?: { readonly corpus: string; readonly share?: number | undefined } | undefined;
   /** Passes over the domain's text at most. Default 10. */
   readonly epochs?: number | undefined;
   /** Fine-tuning steps at most; overrides epochs. 0 keeps the chosen expert as it is. */
   readonly steps?: number | undefined;
-  /** Peak learning rate. Default: a third of the pretraining peak (the whole of it from scratch). */
+  /** Peak learning rate. Default: a third of the pretraining peak (the whole of it from scratch and for adapters). */
   readonly learningRate?: number | undefined;
   /** Tokens a step. Default: half of pretraining's. */
   readonly batchTokens?: number | undefined;
   /** Share of the documents held out for early stopping. Default 0.1. */
   readonly heldout?: number | undefined;
   readonly adamw?: Partial<AdamWSettings> | undefined;
+  /** Trains low-rank adapters in place of all parameters; {} for the defaults. */
+  readonly lora?: Partial<LoraSettings> | undefined;
+  /**
+   * Distillation (PAPER, SLM-d): model folder of a larger model with the same tokenizer, as a rule specialized to the same
+   * domain; its likely tokens are learnt beside the text.
+   */
+  readonly teacher?: string | undefined;
+  readonly distillation?: Partial<TeacherSettings> | undefined;
   /** Of the matrix products of training. Default: pretraining's. */
   readonly precision?: Precision | undefined;
   readonly seed?: number | undefined;
@@ -131,7 +155,26 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
   );
   const perEpoch = Math.max(1, Math.ceil(train.tokens / (batch * model.contextLength)));
   const steps = options.steps ?? Math.min(30_000, Math.ceil((options.epochs ?? 10) * perEpoch));
-  const peak = options.learningRate ?? run.config.schedule.peak / (options.fromScratch === true ? 1 : 3);
+  const whole = options.fromScratch === true || options.lora !== undefined;
+  const peak = options.learningRate ?? run.config.schedule.peak / (whole ? 1 : 3);
+  using generic = options.replay === undefined ? undefined : Corpus.open(options.replay.corpus);
+  if (generic !== undefined && generic.tokenizerHash !== run.config.tokenizerHash) {
+    throw new SweetspotError('SWEETSPOT_MISMATCH', {
+      what: `the corpus ${options.replay!.corpus} has another tokenizer than the run`,
+      expected: run.config.tokenizerHash,
+      found: generic.tokenizerHash,
+      fix: 'give the corpus folder that the run was pretrained on',
+    });
+  }
+  const replayShare = options.replay?.share ?? 0.01;
+  if (!(replayShare >= 0 && replayShare < 1)) {
+    throw new SweetspotError('SWEETSPOT_USAGE', {
+      what: 'the share of generic text',
+      expected: 'from 0 to below 1',
+      found: String(replayShare),
+    });
+  }
+  const teacher = options.teacher === undefined ? undefined : openTeacher(options, run.tokenizer);
   const part = `${out}.part`;
   mkdirSync(`${part}/checkpoints`, { recursive: true });
   using _lock = FolderLock.acquire(part);
@@ -145,12 +188,21 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
     learningRate: peak,
     batch,
     adamw: { ...run.config.adamw, ...defined(options.adamw) },
+    muon: run.config.muon,
+    lora: options.lora === undefined ? null : loraSettings(options.lora),
+    replay: generic === undefined ? 0 : replayShare,
+    teacher: teacher === undefined ? null : { ...teacher.settings, weights: teacher.hash },
     precision: choosePrecision(backend, options.precision ?? run.config.precision),
     seed: options.seed ?? run.config.seed,
   };
   const planFile = path.join(part, 'config.json');
-  if (existsSync(planFile)) requireSame(part, withDefaults(readJson(planFile)), plan);
+  if (existsSync(planFile)) requireSame(part, planDefaults(readJson(planFile)), planDefaults(plan));
   else writeFileAtomic(planFile, `${JSON.stringify(plan, null, 2)}\n`);
+  const windows = cutWindows(train, model.contextLength);
+  const lessons =
+    teacher === undefined
+      ? undefined
+      : await lessonsOf(options, teacher, train, windows, path.join(part, 'teacher.safetensors'));
   const result = await finetune(
     backend,
     model,
@@ -164,6 +216,10 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
       evaluateEvery: Math.max(1, Math.min(50, Math.ceil(perEpoch / 2), Math.ceil(steps / 10))),
       patience: 5,
       adamw: plan.adamw,
+      muon: plan.muon,
+      lora: plan.lora,
+      replay: generic && { corpus: generic, share: replayShare },
+      lessons: lessons && { ...lessons.word, ...teacher!.settings },
       precision: plan.precision,
       seed: plan.seed,
     },
@@ -182,7 +238,11 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
     bestStep: result.bestStep,
     steps: result.steps,
     tokens: result.tokens,
-    flops: trainingFlops(model, result.tokens),
+    flops:
+      (lessons?.flops ?? 0) +
+      (plan.lora === null
+        ? stepsFlops({ model, muon: plan.muon, batch }, result.tokens)
+        : loraTrainingFlops(model, plan.lora.rank, result.tokens)),
     seconds: (performance.now() - begin) / 1000,
   };
   await saveDenseFolder(out, model, result.values, run.tokenizer, {
@@ -190,6 +250,50 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
   });
   rmSync(part, { recursive: true });
   return done;
+}
+
+/** What folders from before there was a choice mean. */
+const planDefaults = (plan: unknown): unknown =>
+  withDefaults({ lora: null, teacher: null, replay: 0, ...(plan as object) });
+
+interface OpenTeacher {
+  readonly settings: TeacherSettings;
+  /** SHA-256 of its weights file. */
+  readonly hash: string;
+}
+
+/** Checks what can be checked before anything is written. */
+function openTeacher({ teacher, distillation }: SpecializeOptions, tokenizer: Tokenizer): OpenTeacher {
+  const file = path.join(teacher!, 'model.safetensors');
+  const settings = teacherSettings(distillation ?? {}, tokenizer.vocabSize);
+  requireTokenizer(Tokenizer.load(path.join(teacher!, 'tokenizer.json')), tokenizer.hash);
+  try {
+    return { settings, hash: createHash('sha256').update(readFileSync(file)).digest('hex') };
+  } catch (cause) {
+    throw ioError(`cannot read the teacher ${file}`, cause);
+  }
+}
+
+/** The teacher's word on the training text, from `file` when an earlier call left it there; and what it cost. */
+async function lessonsOf(
+  { backend, teacher: folder, onProgress, signal }: SpecializeOptions,
+  { settings, hash }: OpenTeacher,
+  train: Corpus,
+  windows: Windows,
+  file: string,
+): Promise<{ word: Lessons; flops: number }> {
+  const teacher = DenseModel.load(backend, folder!);
+  try {
+    const flops = forwardFlops(teacher.config, windows.contextLength) * train.tokens;
+    const key = JSON.stringify({ ...settings, weight: undefined, hash, tokens: train.tokens });
+    const kept = existsSync(file) ? loadLessons(file, key) : undefined;
+    if (kept !== undefined) return { word: kept, flops };
+    const word = await teach(backend, teacher, train, windows, settings, { onProgress, signal });
+    saveLessons(file, word, key);
+    return { word, flops };
+  } finally {
+    teacher.dispose();
+  }
 }
 
 /** The tokens of every document: what identifies a domain. */

@@ -1,21 +1,34 @@
 // The bank over feed-forward matrices (PAPER, SLM-pn): for expert i and layer l, with coefficients c = E_i M_l,
 //   W[l, i] = S[l] + sum_r c_r T[l]_r        for gate_up and for down.
 // Experts share attention, embeddings and norms. A hard mixture is the same with one-hot coefficients on all matrices;
-// a domain is any vector in place of E_i, and gives a plain dense model in closed form (instantiate).
+// a domain is any vector in place of E_i, and gives a plain dense model in closed form (instantiate). Where the vector comes
+// from is the conditioning: the table E (projected network), an MLP of a histogram over clusters (soup of experts,
+// Ablin et al. 2025), or an MLP of an embedding (the classic hyper-network, Ha et al. 2016). The MLP is
+//   e = W_out (silu(W_gate x) * W_up x)
+// without biases: the entries of a histogram sum to 1, and embeddings end in a constant (methods/hypernetwork.ts).
 import type { Backend } from '../backend/backend.js';
 import { SweetspotError } from '../backend/errors.js';
 import { type ParameterSet, type ParameterSpec, TILE } from '../nn/parameters.js';
 import { bankMix } from '../ops/bank.js';
 import { embedding } from '../ops/embedding.js';
-import { groupedLinear, matmul } from '../ops/matmul.js';
+import { groupedLinear, linear, matmul } from '../ops/matmul.js';
 import { swiglu } from '../ops/swiglu.js';
 import { Program } from '../program/program.js';
 import type { Prng } from '../tensor/prng.js';
 import { bufferTensor, reshape, type Tensor } from '../tensor/tensor.js';
 import type { BankConfig, TransformerConfig } from './config.js';
-import { denseFeedForward, initialStd, layerNames, transformerParameters } from './transformer.js';
+import {
+  denseFeedForward,
+  denseLinear,
+  initialStd,
+  layerNames,
+  transformerParameters,
+  type Weights,
+} from './transformer.js';
 
 export const EXPERTS = 'bank.experts';
+export const MLP_IN = 'bank.mlp.in';
+export const MLP_OUT = 'bank.mlp.out';
 export const bankNames = (layer: number) => ({
   mixing: `layers.${layer}.bank.mixing`,
   gateUp: `layers.${layer}.bank.gate_up`,
@@ -38,12 +51,16 @@ export function bankParameters(config: TransformerConfig, bank: BankConfig): Par
   const generated = new Set(bank.projectedLayers.flatMap((l) => [layerNames(l).gateUp, layerNames(l).down]));
   const specs = transformerParameters(config).filter((spec) => bank.shared || !generated.has(spec.name));
   // |E_i| = 1 and M with rows at right angles: |E_i M| = 1, so that slices at the usual scale give experts at that scale.
-  specs.push({
-    name: EXPERTS,
-    shape: [K, m],
-    kind: 'coefficients',
-    init: { kind: 'custom', values: (r) => unitRows(r, K, m) },
-  });
+  if (bank.conditioning === 'cluster') {
+    const init = { kind: 'custom', values: (r: Prng) => unitRows(r, K, m) } as const;
+    specs.push({ name: EXPERTS, shape: [K, m], kind: 'coefficients', init });
+  } else {
+    // The mean square of silu(x) y is 0.36 for normal x and y; a histogram of one cluster has length 1.
+    const [width, out] = [bank.mlpWidth, 1 / Math.sqrt(0.36 * bank.mlpWidth * m)];
+    const normal = (std: number) => ({ kind: 'normal', std }) as const;
+    specs.push({ name: MLP_IN, shape: [2 * width, bank.conditionSize], kind: 'coefficients', init: normal(1) });
+    specs.push({ name: MLP_OUT, shape: [m, width], kind: 'coefficients', init: normal(out) });
+  }
   for (const l of projected) {
     const names = bankNames(l);
     // With a shared slice the bank starts at zero and grows away from it; without, slices carry the initial weights.
@@ -74,19 +91,25 @@ export interface Groups {
   readonly count?: Tensor | undefined;
 }
 
-/** The feed-forward block of a batch whose windows are sorted by group: experts vectors (G, m). */
+/** Coefficients of a layer from vectors in place of E_i: (G, m) -> (G, R). */
+export const mixedCoefficients =
+  (parameters: Weights, vectors: Tensor) =>
+  (layer: number): Tensor =>
+    matmul(vectors, parameters.tensor(bankNames(layer).mixing));
+
+/** The feed-forward block of a batch whose windows are sorted by group, with coefficients (G, R) of every projected layer. */
 export function bankFeedForward(
   bank: BankConfig,
-  parameters: ParameterSet,
-  vectors: Tensor,
+  parameters: Weights,
+  coefficients: (layer: number) => Tensor,
   { offsets, count }: Groups,
 ): (x: Tensor, layer: number) => Tensor {
-  const dense = denseFeedForward(parameters);
+  const dense = denseFeedForward(denseLinear(parameters));
   const shared = (name: string) => (bank.shared ? parameters.tensor(name) : undefined);
   return (x, layer) => {
     if (!bank.projectedLayers.includes(layer)) return dense(x, layer);
     const names = bankNames(layer);
-    const c = matmul(vectors, parameters.tensor(names.mixing)); // (G, R)
+    const c = coefficients(layer);
     const gateUp = bankMix(parameters.tensor(names.gateUp), c, shared(layerNames(layer).gateUp), count); // (G, 2F, C)
     const down = bankMix(parameters.tensor(names.down), c, shared(layerNames(layer).down), count); // (G, C, F)
     return groupedLinear(swiglu(groupedLinear(x, gateUp, offsets, count)), down, offsets, count);
@@ -94,24 +117,60 @@ export function bankFeedForward(
 }
 
 /** Expert vectors of the clusters present: clusters i32 (G) -> (G, m). */
-export const expertVectors = (parameters: ParameterSet, clusters: Tensor): Tensor =>
+export const expertVectors = (parameters: Weights, clusters: Tensor): Tensor =>
   embedding(parameters.tensor(EXPERTS), clusters);
 
-/** The dense model that the bank is for one vector in place of E_i (length m): names and values of transformerParameters. */
+/** Vectors in place of E_i for conditions (G, D): histograms or embeddings -> (G, m). */
+export const conditionVectors = (parameters: Weights, conditions: Tensor): Tensor =>
+  linear(swiglu(linear(conditions, parameters.tensor(MLP_IN))), parameters.tensor(MLP_OUT));
+
+/** What fixes a model of a bank: a vector in place of E_i (length m), a histogram or an embedding (length D), as the bank is
+ * conditioned; or the coefficients (R) of every projected layer. */
+export type Condition = Float32Array | ReadonlyMap<number, Float32Array>;
+
+/** The coefficients of every projected layer for a condition. */
+export async function coefficientsOf(
+  backend: Backend,
+  bank: BankConfig,
+  parameters: ParameterSet,
+  condition: Float32Array,
+): Promise<Map<number, Float32Array>> {
+  const buffer = backend.alloc(condition.length * 4);
+  const given = bufferTensor('condition', [1, condition.length], 'f32', { buffer, offset: 0 });
+  const program = Program.record(backend, 'coefficients', (t) => {
+    const e = bank.conditioning === 'cluster' ? given : conditionVectors(parameters, given);
+    const coefficients = mixedCoefficients(parameters, e);
+    for (const l of bank.projectedLayers) t.output(String(l), coefficients(l));
+  });
+  try {
+    backend.write(buffer, 0, new Uint8Array(condition.buffer, condition.byteOffset, condition.byteLength));
+    program.run();
+    const found = new Map<number, Float32Array>();
+    for (const l of bank.projectedLayers) found.set(l, await program.read(String(l)));
+    return found;
+  } finally {
+    program.release();
+    backend.free(buffer);
+  }
+}
+
+/** The dense model that the bank is for one condition: names and values of transformerParameters. */
 export async function instantiate(
   backend: Backend,
   config: TransformerConfig,
   bank: BankConfig,
   parameters: ParameterSet,
-  vector: Float32Array,
+  condition: Condition,
 ): Promise<Map<string, Float32Array>> {
+  const coefficients =
+    condition instanceof Float32Array ? await coefficientsOf(backend, bank, parameters, condition) : condition;
   const values = new Map<string, Float32Array>();
-  const buffer = backend.alloc(bank.expertVector * 4);
-  const e = bufferTensor('vector', [1, bank.expertVector], 'f32', { buffer, offset: 0 });
+  const row = Math.ceil(bank.slices / 16) * 64; // bytes
+  const buffer = backend.alloc(row * bank.projectedLayers.length);
   const program = Program.record(backend, 'instantiate', (t) => {
-    for (const l of bank.projectedLayers) {
+    for (const [i, l] of bank.projectedLayers.entries()) {
       const names = bankNames(l);
-      const c = matmul(e, parameters.tensor(names.mixing));
+      const c = bufferTensor(`c${l}`, [1, bank.slices], 'f32', { buffer, offset: i * row });
       for (const [slices, name] of [
         [names.gateUp, layerNames(l).gateUp],
         [names.down, layerNames(l).down],
@@ -122,7 +181,10 @@ export async function instantiate(
     }
   });
   try {
-    backend.write(buffer, 0, new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength));
+    bank.projectedLayers.forEach((l, i) => {
+      const c = coefficients.get(l)!;
+      backend.write(buffer, i * row, new Uint8Array(c.buffer, c.byteOffset, c.byteLength));
+    });
     program.run();
     for (const spec of transformerParameters(config)) {
       const generated = bank.projectedLayers.some(
@@ -137,16 +199,23 @@ export async function instantiate(
   return values;
 }
 
-/** How far apart the experts' coefficients are: the mean over layers of the mean distance of c_i to the mean c, over its length. */
-export function coefficientSpread(bank: BankConfig, values: ReadonlyMap<string, Float32Array>): number {
-  const experts = values.get(EXPERTS)!;
-  const { experts: K, expertVector: m, slices: R } = bank;
+/**
+ * How far apart the coefficients of some vectors (K, m) in place of E_i are: the mean over layers of the mean distance of c_i to
+ * the mean c, over its length. A bank in which it is 0 is a dense model in disguise.
+ */
+export function coefficientSpread(
+  bank: BankConfig,
+  values: ReadonlyMap<string, Float32Array>,
+  vectors: Float32Array = values.get(EXPERTS)!,
+): number {
+  const { expertVector: m, slices: R } = bank;
+  const K = vectors.length / m;
   let total = 0;
   for (const l of bank.projectedLayers) {
     const mixing = values.get(bankNames(l).mixing)!;
     const c = new Float64Array(K * R);
     for (let i = 0; i < K; i++)
-      for (let q = 0; q < m; q++) for (let r = 0; r < R; r++) c[i * R + r]! += experts[i * m + q]! * mixing[q * R + r]!;
+      for (let q = 0; q < m; q++) for (let r = 0; r < R; r++) c[i * R + r]! += vectors[i * m + q]! * mixing[q * R + r]!;
     let spread = 0;
     let length = 0;
     for (let i = 0; i < K; i++) {
@@ -164,6 +233,26 @@ export function coefficientSpread(bank: BankConfig, values: ReadonlyMap<string, 
     total += spread / Math.max(length, 1e-30) / bank.projectedLayers.length;
   }
   return total;
+}
+
+/** conditionVectors on the host, in float64: conditions (K, D) -> (K, m). */
+export function hostVectors(
+  bank: BankConfig,
+  values: ReadonlyMap<string, Float32Array>,
+  conditions: readonly Float32Array[],
+): Float32Array {
+  const { conditionSize: D, mlpWidth: width, expertVector: m } = bank;
+  const [into, out] = [values.get(MLP_IN)!, values.get(MLP_OUT)!];
+  const vectors = new Float32Array(conditions.length * m);
+  conditions.forEach((x, i) => {
+    const at = (row: number) => x.reduce((sum, value, d) => sum + value * into[row * D + d]!, 0);
+    const z = Array.from({ length: width }, (_, h) => {
+      const gate = at(h);
+      return (gate / (1 + Math.exp(-gate))) * at(width + h);
+    });
+    for (let q = 0; q < m; q++) vectors[i * m + q] = z.reduce((sum, value, h) => sum + value * out[q * width + h]!, 0);
+  });
+  return vectors;
 }
 
 function unitRows(random: Prng, rows: number, cols: number): Float32Array {

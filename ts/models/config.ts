@@ -25,13 +25,24 @@ export interface TransformerConfig {
   readonly qkNorm: boolean;
 }
 
+/**
+ * What the weights of a group of windows are generated from: its cluster, through a table of expert vectors (projected
+ * network); a histogram over clusters, through an MLP (soup of experts); an embedding, through an MLP (hyper-network).
+ */
+export type Conditioning = 'cluster' | 'histogram' | 'embedding';
+
 export interface BankConfig {
   /** R (h in the paper): slices of every projected matrix; sets the capacity of the bank. */
   readonly slices: number;
   /** K (k in the paper): experts, one a cluster. */
   readonly experts: number;
-  /** m: length of an expert's vector E_i. */
+  /** m: length of an expert's vector E_i, or of what the MLP puts in its place. */
   readonly expertVector: number;
+  readonly conditioning: Conditioning;
+  /** D: length of the histogram (K) or of the embedding; 0 for clusters. */
+  readonly conditionSize: number;
+  /** Hidden width of the MLP; 0 for clusters. */
+  readonly mlpWidth: number;
   /** Layers whose feed-forward matrices are generated; the others stay dense. */
   readonly projectedLayers: readonly number[];
   /** Whether a shared slice S is added: W = S + sum_r c_r T_r. Without it, the paper's own form. */
@@ -85,7 +96,7 @@ export function transformerConfig(
   return config;
 }
 
-/** Fills defaults (16 slices, a vector as long as the slices, every layer, shared slice on) and checks them. */
+/** Fills defaults (16 slices, a vector as long as the slices, by cluster, every layer, shared slice on) and checks them. */
 export function bankConfig(
   model: TransformerConfig,
   given: Pick<BankConfig, 'experts'> & Partial<BankConfig>,
@@ -94,6 +105,9 @@ export function bankConfig(
   const config: BankConfig = {
     slices,
     expertVector: slices,
+    conditioning: 'cluster',
+    conditionSize: given.conditioning === 'histogram' ? given.experts : 0,
+    mlpWidth: (given.conditioning ?? 'cluster') === 'cluster' ? 0 : 64,
     projectedLayers: Array.from({ length: model.layers }, (_, i) => i),
     shared: true,
     sliceType: 'f32',
@@ -107,6 +121,12 @@ export function bankConfig(
     if (!Number.isInteger(value) || value < 1 || value > 4096) refuse(name, 'a whole number from 1 to 4096', value);
   }
   if (!SLICE_TYPES.includes(config.sliceType)) refuse('sliceType', SLICE_TYPES.join(' or '), config.sliceType);
+  if (config.conditioning !== 'cluster') {
+    for (const name of ['conditionSize', 'mlpWidth'] as const) {
+      const value = config[name];
+      if (!Number.isInteger(value) || value < 1 || value > 65536) refuse(name, 'a whole number from 1 to 65536', value);
+    }
+  }
   const layers = config.projectedLayers;
   if (
     layers.length === 0 ||

@@ -2,7 +2,7 @@
 //   forward, a token:  2 x (weights that multiply it) + 2 x 2 x (T / 2) x H D a layer for causal attention (scores, values)
 //   training, a token: 3 x forward (backward is twice the forward)
 //   bank, a step:      generating the weights of G clusters is 2 G R size a matrix; its two gradients the same each
-// Embedding look-ups, norms and the optimizer are left out: under 2% at these sizes.
+// Embedding look-ups, norms and AdamW are left out: under 2% at these sizes. Muon counts (ts/optim/muon.ts).
 
 import { sizeOf } from '../tensor/tensor.js';
 import { bankParameters } from './bank.js';
@@ -26,6 +26,14 @@ export function forwardFlops(config: TransformerConfig, time = config.contextLen
 
 export const trainingFlops = (config: TransformerConfig, tokens: number, time = config.contextLength): number =>
   3 * forwardFlops(config, time) * tokens;
+
+/** Training low-rank adapters: forward, the gradient of activations, and the adapters' own products; no weight gradients. */
+export function loraTrainingFlops(config: TransformerConfig, rank: number, tokens: number): number {
+  const sides = transformerParameters(config)
+    .filter(({ kind }) => kind === 'hidden')
+    .reduce((sum, { shape }) => sum + shape[0]! + shape[1]!, 0);
+  return (2 * forwardFlops(config) + 6 * rank * sides) * tokens;
+}
 
 /** FLOPs a training step spends on the bank itself, with weights for `groups` clusters. */
 export function bankStepFlops(config: TransformerConfig, bank: BankConfig, groups: number): number {

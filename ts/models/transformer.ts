@@ -1,7 +1,7 @@
 // The dense transformer, Llama layout, in the order of its computation. What differs between models is passed in: where
 // weights come from (dense or a bank), how attention sees the past (a window or a cache).
 
-import type { ParameterSet, ParameterSpec } from '../nn/parameters.js';
+import type { ParameterSpec } from '../nn/parameters.js';
 import { attention, type HeadShape, rope } from '../ops/attention.js';
 import { add } from '../ops/elementwise.js';
 import { embedding } from '../ops/embedding.js';
@@ -47,62 +47,89 @@ export function transformerParameters(config: TransformerConfig): ParameterSpec[
     kind: 'vector',
     init: { kind: 'constant', value: 1 },
   });
+  const hidden = (name: string, shape: number[], s: number, parts?: number[]): ParameterSpec => ({
+    ...matrix(name, shape, s),
+    kind: 'hidden',
+    ...(parts === undefined ? {} : { parts }),
+  });
   const specs: ParameterSpec[] = [matrix('embedding', [V, C], std.inner)];
   for (let i = 0; i < config.layers; i++) {
     const names = layerNames(i);
     specs.push(ones(names.inputNorm, C));
-    specs.push(matrix(names.qkv, [(H + 2 * kvHeads) * D, C], std.inner));
+    specs.push(hidden(names.qkv, [(H + 2 * kvHeads) * D, C], std.inner, [H * D, kvHeads * D, kvHeads * D]));
     if (config.qkNorm) specs.push(ones(names.qNorm, D), ones(names.kNorm, D));
-    specs.push(matrix(names.attentionOut, [C, H * D], std.residual));
+    specs.push(hidden(names.attentionOut, [C, H * D], std.residual));
     specs.push(ones(names.postNorm, C));
-    specs.push(matrix(names.gateUp, [2 * F, C], std.inner));
-    specs.push(matrix(names.down, [C, F], std.residual));
+    specs.push(hidden(names.gateUp, [2 * F, C], std.inner, [F, F]));
+    specs.push(hidden(names.down, [C, F], std.residual));
   }
   specs.push(ones('final_norm', C));
   if (!config.tieEmbeddings) specs.push(matrix('output', [V, C], std.inner));
   return specs;
 }
 
+/** The same, with both projections into the residual stream at zero: every layer starts as the identity. */
+export const zeroOutputs = (specs: readonly ParameterSpec[]): ParameterSpec[] =>
+  specs.map((spec) =>
+    /\.(attention\.out|ffn\.down)$/.test(spec.name) ? { ...spec, init: { kind: 'constant', value: 0 } } : spec,
+  );
+
+/** Where a forward pass looks its parameters up: a ParameterSet, or what stands for one. */
+export interface Weights {
+  tensor(name: string): Tensor;
+}
+
+/** A linear layer by the name of its matrix: x (..., in) -> (..., out). */
+export type Linear = (x: Tensor, name: string) => Tensor;
+
 export interface ForwardParts {
+  /** Default: x times the matrix of that name. */
+  readonly linear?: Linear;
   /** How rows of a layer see earlier ones. Default: causal attention inside each of the B windows. */
   readonly attend?: (qkv: Tensor, layer: number) => Tensor;
   /** The feed-forward block of a layer. Default: gate_up and down of `parameters`. */
   readonly feedForward?: (x: Tensor, layer: number) => Tensor;
 }
 
-/** gate, up, silu, down with dense weights. */
-export function denseFeedForward(parameters: ParameterSet): (x: Tensor, layer: number) => Tensor {
+export const denseLinear =
+  (parameters: Weights): Linear =>
+  (x, name) =>
+    linear(x, parameters.tensor(name));
+
+/** gate, up, silu, down. */
+export function denseFeedForward(project: Linear): (x: Tensor, layer: number) => Tensor {
   return (x, layer) => {
     const names = layerNames(layer);
-    return linear(swiglu(linear(x, parameters.tensor(names.gateUp))), parameters.tensor(names.down));
+    return project(swiglu(project(x, names.gateUp)), names.down);
   };
 }
 
 /** tokens i32 (B, T), positions i32 (B T) -> final hidden states (B, T, C), normed. */
 export function transformer(
   config: TransformerConfig,
-  parameters: ParameterSet,
+  parameters: Weights,
   tokens: Tensor,
   positions: Tensor,
   parts: ForwardParts = {},
 ): Tensor {
   const heads = headShape(config);
   const attend = parts.attend ?? ((qkv) => attention(qkv, heads));
-  const feedForward = parts.feedForward ?? denseFeedForward(parameters);
+  const project = parts.linear ?? denseLinear(parameters);
+  const feedForward = parts.feedForward ?? denseFeedForward(project);
   const w = (name: string) => parameters.tensor(name);
 
   let x = embedding(w('embedding'), tokens); // (B, T, C)
   for (let i = 0; i < config.layers; i++) {
     const names = layerNames(i);
-    let qkv = linear(rmsNorm(x, w(names.inputNorm), config.normEps), w(names.qkv)); // (B, T, (H + 2 Hkv) D)
+    let qkv = project(rmsNorm(x, w(names.inputNorm), config.normEps), names.qkv); // (B, T, (H + 2 Hkv) D)
     if (config.qkNorm) qkv = qkNorm(qkv, w(names.qNorm), w(names.kNorm), heads, config.normEps);
     const y = attend(rope(qkv, positions, heads, config.ropeTheta), i); // (B, T, H D)
-    x = add(x, linear(y, w(names.attentionOut)));
+    x = add(x, project(y, names.attentionOut));
     x = add(x, feedForward(rmsNorm(x, w(names.postNorm), config.normEps), i));
   }
   return rmsNorm(x, w('final_norm'), config.normEps);
 }
 
 /** The matrix of the output layer, (V, C). */
-export const outputMatrix = (config: TransformerConfig, parameters: ParameterSet): Tensor =>
+export const outputMatrix = (config: TransformerConfig, parameters: Weights): Tensor =>
   parameters.tensor(config.tieEmbeddings ? 'embedding' : 'output');

@@ -1,14 +1,15 @@
 // The parameters of one model: named tensors in a few flat buffers, so that the optimizer and the gradient norm are one row
-// for many tensors. Order in the flat buffers: matrices (weight decay), vectors (none), coefficients of a bank (their own
-// learning rate), each a contiguous range. Slices of a bank live apart: they have no gradient buffer (see ts/ops/bank.ts)
-// and are stored tile by tile, slices[tile][r][256], so that one pass over memory makes the weights. They may be kept in
-// bf16 (half the memory to read); their moments, and values on their way in and out, are float32 all the same.
+// for many tensors. Order in the flat buffers: matrices at the ends of the model (weight decay), hidden matrices (the same, or
+// Muon), vectors (none), coefficients of a bank (their own learning rate), each a contiguous range. Slices of a bank live
+// apart: they have no gradient buffer (see ts/ops/bank.ts) and are stored tile by tile, slices[tile][r][256], so that one pass
+// over memory makes the weights. They may be kept in bf16 (half the memory to read); their moments, and values on their way in
+// and out, are float32 all the same.
 import type { Backend, BufferId } from '../backend/backend.js';
 import { bf16ToF32, f32ToBf16 } from '../tensor/float16.js';
 import { Prng } from '../tensor/prng.js';
 import { bufferTensor, bytesOf, sizeOf, type Tensor } from '../tensor/tensor.js';
 
-export type ParameterKind = 'matrix' | 'vector' | 'coefficients' | 'slices';
+export type ParameterKind = 'matrix' | 'hidden' | 'vector' | 'coefficients' | 'slices';
 
 /** How the slices of a bank are kept. */
 export type SliceType = 'f32' | 'bf16';
@@ -28,6 +29,8 @@ export interface ParameterSpec {
   /** Of slices, one for all slices of a set. Default f32; everything else is f32. */
   readonly sliceType?: SliceType | undefined;
   readonly init: Initializer;
+  /** Hidden: rows of each of the matrices that are stored as one. Default: it is one. */
+  readonly parts?: readonly number[];
 }
 
 /** A contiguous range of the flat buffers: what one optimizer row works on. */
@@ -51,7 +54,7 @@ export type Moment = 'value' | 'm' | 'v';
 export const TILE = 256;
 
 const align = (floats: number): number => Math.ceil(floats / 16) * 16;
-const FLAT: readonly ParameterRange['kind'][] = ['matrix', 'vector', 'coefficients'];
+const FLAT: readonly ParameterRange['kind'][] = ['matrix', 'hidden', 'vector', 'coefficients'];
 
 export class ParameterSet {
   readonly specs: readonly ParameterSpec[];
@@ -64,6 +67,7 @@ export class ParameterSet {
   readonly #tensors = new Map<string, Tensor>();
   readonly #buffers: Record<Moment | 'grad' | 'slices' | 'slices_m' | 'slices_v', BufferId | undefined>;
   readonly #offsets = new Map<string, number>();
+  readonly #begins = new Map<ParameterKind, number>();
 
   /** Allocates zeros. `trainable` adds gradients and the two moments of Adam. */
   constructor(
@@ -87,6 +91,9 @@ export class ParameterSet {
     };
     const bounds = [0];
     for (const list of flat) bounds.push(place(list, bounds.at(-1)!));
+    FLAT.forEach((kind, i) => {
+      this.#begins.set(kind, bounds[i]!);
+    });
     const total = bounds.at(-1)!;
     const bankTotal = place(bank, 0);
     const make = (values: number, wanted: boolean, bytes = 4) =>
@@ -151,6 +158,11 @@ export class ParameterSet {
     const found = this.#tensors.get(name);
     if (found === undefined) throw new RangeError(`no parameter ${name}`);
     return found;
+  }
+
+  /** Values between the start of a parameter's range and its own. */
+  offsetInRange(name: string): number {
+    return this.#offsets.get(name)! - (this.#begins.get(this.#spec(name).kind) ?? 0);
   }
 
   /** Number of values, padding not counted. */

@@ -3,6 +3,7 @@
 import { expectWidth, tape } from '../autograd/tape.js';
 import { rowsOf, sliceRows, type Tensor } from '../tensor/tensor.js';
 import { emitGemm } from './matmul.js';
+import type { Taught } from './teacher.js';
 
 /**
  * Rows a chunk, a multiple of 16 because rows must start at 64-byte places. 4 MiB of logits stay in the last-level cache
@@ -17,10 +18,11 @@ export function chunkRows(rows: number, vocab: number): number {
 /**
  * Per-row loss -log softmax(x w^T)[target], (N); 0 where the target is negative.
  * With `scale` (one value on the device, usually 1 / number of targets), the gradients of x and w for the loss
- * scale * sum(loss) are written too, and `backward` must then be called with no other seed for x.
+ * scale * sum(loss) are written too, and `backward` must then be called with no other seed for x. `taught`, only with a
+ * scale, adds the divergence from a teacher (PAPER, SLM-d).
  * Shapes: x (..., C), w (V, C), targets i32 (...).
  */
-export function linearCrossEntropy(x: Tensor, w: Tensor, targets: Tensor, scale?: Tensor): Tensor {
+export function linearCrossEntropy(x: Tensor, w: Tensor, targets: Tensor, scale?: Tensor, taught?: Taught): Tensor {
   const t = tape();
   const [vocab, cols] = [w.shape[0]!, w.shape[1]!];
   expectWidth('linearCrossEntropy', x, cols);
@@ -41,7 +43,13 @@ export function linearCrossEntropy(x: Tensor, w: Tensor, targets: Tensor, scale?
       continue;
     }
     const dlogits = t.temporary([count, vocab], { name: 'dlogits' });
-    t.emit('cross_entropy', { ...row, scale, dlogits }, { rows: count, vocab }, {});
+    if (taught === undefined) t.emit('cross_entropy', { ...row, scale, dlogits }, { rows: count, vocab }, {});
+    else {
+      const { ids, p, weight, temperature } = taught;
+      const words = { ids: sliceRows(ids, begin, count), p: sliceRows(p, begin, count) };
+      const dims = { rows: count, vocab, k: ids.shape[1]! };
+      t.emit('distill_cross_entropy', { ...row, ...words, scale, dlogits }, dims, { weight, temperature });
+    }
     if (dx !== undefined)
       emitGemm({ a: dlogits, b: w, c: sliceRows(dx, begin, count) }, { m: count, n: cols, k: vocab });
     if (w.requiresGrad) {

@@ -7,6 +7,7 @@ import type { ParameterSet } from '../nn/parameters.js';
 import { sliceDtype } from '../ops/bank.js';
 import { Prng } from '../tensor/prng.js';
 import { sizeOf, type Tensor } from '../tensor/tensor.js';
+import { type MuonSettings, muonRows } from './muon.js';
 
 export interface AdamWSettings {
   /** Default 0.9. */
@@ -33,14 +34,15 @@ export function hyperValues(settings: AdamWSettings, lr: number, t: number): Flo
 
 /**
  * Writes the optimizer's rows: norm, clipping, update. Every parameter must have received a gradient on this tape.
- * `norm` (1) receives the global gradient norm before clipping. `seed` is of the rounding of slices in bf16.
+ * `norm` (1) receives the global gradient norm before clipping. `seed` is of the rounding of slices in bf16. With `muon`, hidden
+ * matrices are updated by Muon.
  */
 export function adamw(
   parameters: ParameterSet,
   settings: AdamWSettings,
   hyper: Tensor,
   norm: Tensor,
-  seed: number | string = 0,
+  { seed = 0, muon = null }: { seed?: number | string | undefined; muon?: MuonSettings | null | undefined } = {},
 ): void {
   const t = tape();
   for (const spec of parameters.specs) {
@@ -78,10 +80,12 @@ export function adamw(
   }
   const clip = t.temporary([1]);
   t.emit('clip_scale', { squares, norm, scale: clip }, { n: 1 }, { maxNorm: settings.clip });
+  if (muon) muonRows(parameters, muon, hyper, clip);
   for (const { kind, value, grad, m, v } of parameters.ranges) {
+    if (kind === 'hidden' && muon) continue;
     const scalars = {
       lrScale: kind === 'coefficients' ? settings.bankScale : 1,
-      decayScale: kind === 'matrix' ? 1 : 0,
+      decayScale: kind === 'matrix' || kind === 'hidden' ? 1 : 0,
     };
     t.emit('adamw', { g: grad, hyper, clip, p: value, m, v }, { n: sizeOf(value.shape) }, scalars);
   }

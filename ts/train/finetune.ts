@@ -4,18 +4,22 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import type { Backend } from '../backend/backend.js';
+import { Blend } from '../data/blend.js';
 import type { Corpus } from '../data/corpus.js';
 import { Sampler } from '../data/sampler.js';
 import { cutWindows } from '../data/windows.js';
 import { type Evaluation, evaluateCorpus } from '../eval/perplexity.js';
 import type { TransformerConfig } from '../models/config.js';
 import { transformerParameters } from '../models/transformer.js';
+import { LoraModel, type LoraSettings } from '../nn/lora.js';
 import { ParameterSet } from '../nn/parameters.js';
 import type { AdamWSettings } from '../optim/adamw.js';
+import type { MuonSettings } from '../optim/muon.js';
 import { loadWeights, saveWeights } from './checkpoint.js';
 import type { Precision } from './precision.js';
 import type { OnProgress } from './progress.js';
 import { runStage } from './stage.js';
+import type { TrainableModel } from './step.js';
 
 export interface FinetuneSettings {
   /** Steps at most. */
@@ -29,6 +33,14 @@ export interface FinetuneSettings {
   /** Evaluations without improvement before stopping. */
   readonly patience: number;
   readonly adamw: AdamWSettings;
+  /** For hidden matrices, in place of AdamW. Default: none. */
+  readonly muon?: MuonSettings | null | undefined;
+  /** Trains low-rank adapters and leaves the model as it is; the result has them merged. Default: all parameters. */
+  readonly lora?: LoraSettings | null | undefined;
+  /** Distillation: what a teacher says about `train`, and how it is weighed. Default: none. */
+  readonly lessons?: TrainableModel['lessons'];
+  /** Generic text mixed in: the probability of a row of it, 0 to 1. Default: none. */
+  readonly replay?: { readonly corpus: Corpus; readonly share: number } | undefined;
   /** Of the matrix products of training. Default fp32. */
   readonly precision?: Precision | undefined;
   readonly seed: number | string;
@@ -63,31 +75,48 @@ export async function finetune(
   options: { folder?: string | undefined; onProgress?: OnProgress | undefined; signal?: AbortSignal | undefined } = {},
 ): Promise<FinetuneResult> {
   const specs = transformerParameters(config);
-  const parameters = new ParameterSet(backend, specs, { trainable: true });
+  const adapted = settings.lora ? new LoraModel(backend, specs, initial, settings.lora, settings.seed) : undefined;
+  /** The whole model as it is now; what is trained is the same, or the adapters. */
+  const parameters = adapted?.merged ?? new ParameterSet(backend, specs, { trainable: true });
   try {
-    initial.forEach((values, name) => {
-      parameters.write(name, values);
-    });
+    if (adapted === undefined) {
+      initial.forEach((values, name) => {
+        parameters.write(name, values);
+      });
+    }
     const evaluate = () => evaluateCorpus(backend, config, parameters, heldout, { signal: options.signal });
     const before = await evaluate();
     let state: State = { before, best: before, bestStep: 0, misses: 0 };
     let best: ReadonlyMap<string, Float32Array> = initial;
     const bestFile = options.folder === undefined ? undefined : path.join(options.folder, 'best.safetensors');
-    const windows = cutWindows(train, config.contextLength);
+    const own = {
+      corpus: train,
+      windows: cutWindows(train, config.contextLength),
+      batch: settings.batch,
+      contextLength: config.contextLength,
+      sources: settings.lessons !== undefined,
+      seed: settings.seed,
+    };
+    const { replay } = settings;
+    const generic = (corpus: Corpus) => ({ corpus, windows: cutWindows(corpus, config.contextLength) });
     const shape = { batch: settings.batch, time: config.contextLength, precision: settings.precision };
     const result = await runStage(backend, {
       stage: 'finetune',
-      model: { config, parameters },
-      sampler: new Sampler({
-        corpus: train,
-        windows,
-        batch: settings.batch,
-        contextLength: config.contextLength,
-        seed: settings.seed,
-      }),
+      model:
+        adapted === undefined
+          ? { config, parameters, lessons: settings.lessons }
+          : {
+              config,
+              parameters: adapted.adapters,
+              weights: adapted,
+              parts: { linear: adapted.linear },
+              lessons: settings.lessons,
+            },
+      sampler: replay === undefined ? new Sampler(own) : new Blend(own, generic(replay.corpus), replay.share),
       shape,
       steps: settings.steps,
       adamw: settings.adamw,
+      muon: settings.muon,
       schedule: {
         shape: 'linear',
         peak: settings.learningRate,
@@ -107,6 +136,7 @@ export async function finetune(
       every: {
         steps: settings.evaluateEvery,
         call: async (step) => {
+          adapted?.merge();
           const now = await evaluate();
           if (now.nll < state.best.nll) {
             state = { ...state, best: now, bestStep: step, misses: 0 };
@@ -128,6 +158,6 @@ export async function finetune(
       tokens: result.steps * shape.batch * shape.time,
     };
   } finally {
-    parameters.dispose();
+    (adapted ?? parameters).dispose();
   }
 }

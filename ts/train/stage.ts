@@ -1,12 +1,14 @@
 // A stage: so many steps of one model on one sampler. Two steps are in flight, so that the device never waits for a loss to
 // be read. Checkpoints come every so many seconds and when the caller interrupts; a stage that finds one goes on from it.
+import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import type { Backend } from '../backend/backend.js';
 import { SweetspotError } from '../backend/errors.js';
-import type { Sampler, SamplerState } from '../data/sampler.js';
+import type { Batches } from '../data/blend.js';
 import { appendLine } from '../io/atomic.js';
 import type { AdamWSettings } from '../optim/adamw.js';
-import { learningRate, type Schedule } from '../optim/schedule.js';
+import type { MuonSettings } from '../optim/muon.js';
+import { decayStart, learningRate, type Schedule } from '../optim/schedule.js';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
 import { type OnProgress, RateMeter } from './progress.js';
 import { type BatchShape, type StepResult, type TrainableModel, TrainStep } from './step.js';
@@ -15,11 +17,13 @@ export interface StageOptions {
   /** Name in progress, metrics and checkpoint files; letters, digits and '-'. */
   readonly stage: string;
   readonly model: TrainableModel;
-  readonly sampler: Sampler;
+  readonly sampler: Batches;
   readonly shape: BatchShape;
   /** Steps of the whole schedule. */
   readonly steps: number;
   readonly adamw: AdamWSettings;
+  /** For hidden matrices, in place of AdamW. Default: none. */
+  readonly muon?: MuonSettings | null | undefined;
   readonly schedule: Schedule;
   /** Run folder: checkpoints go to checkpoints/, metrics to metrics.jsonl. Nothing is written when absent. */
   readonly folder?: string | undefined;
@@ -42,7 +46,7 @@ export interface StageResult {
 }
 
 interface SavedState {
-  readonly sampler: SamplerState;
+  readonly sampler: unknown;
   readonly losses: readonly number[];
   /** Of earlier calls. */
   readonly seconds: number;
@@ -51,6 +55,13 @@ interface SavedState {
 
 /** Steps in flight. More would delay errors and the interrupt without feeding the device better. */
 const IN_FLIGHT = 2;
+
+/** Where the end of a plateau is kept, made if need be. */
+export function plateauFolder(run: string): string {
+  const plateau = path.join(run, 'plateau');
+  mkdirSync(plateau, { recursive: true });
+  return plateau;
+}
 
 /**
  * Runs the stage to its end. Throws SWEETSPOT_ABORTED after saving a checkpoint when `signal` fires, SWEETSPOT_PROGRAM when
@@ -77,7 +88,7 @@ export async function runStage(backend: Backend, options: StageOptions): Promise
       options.extra?.restore(extra);
     }
   }
-  const trainStep = new TrainStep(backend, model, shape, options.adamw);
+  const trainStep = new TrainStep(backend, model, shape, options.adamw, options.muon);
   const meter = new RateMeter();
   const pending: { step: number; lr: number; result: Promise<StepResult> }[] = [];
   const tokensAStep = shape.batch * shape.time;
@@ -108,12 +119,14 @@ export async function runStage(backend: Backend, options: StageOptions): Promise
   const drain = async (): Promise<void> => {
     while (pending.length > 0) await settle();
   };
-  const save = async (): Promise<void> => {
-    if (checkpoints === undefined) return;
+  const save = async (to = checkpoints): Promise<void> => {
+    if (to === undefined) return;
     const extra: SavedState = { sampler: sampler.state(), losses, seconds: seconds(), extra: options.extra?.save() };
-    await saveCheckpoint(checkpoints, stage, model.parameters, { step, extra });
+    await saveCheckpoint(to, stage, model.parameters, { step, extra });
     saved = performance.now();
   };
+  // The end of the plateau is kept: a longer run can branch off from it.
+  const plateau = folder === undefined || options.schedule.shape !== 'wsd' ? -1 : decayStart(options.schedule, steps);
 
   try {
     while (step < steps) {
@@ -128,6 +141,10 @@ export async function runStage(backend: Backend, options: StageOptions): Promise
       if (checkpoints !== undefined && performance.now() - saved > 1000 * (options.checkpointSeconds ?? 60)) {
         await drain();
         await save();
+      }
+      if (step === plateau) {
+        await drain();
+        await save(plateauFolder(folder!));
       }
       const lr = learningRate(options.schedule, step, steps);
       step++;

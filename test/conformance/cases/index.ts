@@ -19,6 +19,7 @@ import { cases as combineRows } from './combine_rows.js';
 import { cases as combineRowsBackward } from './combine_rows_backward.js';
 import { cases as crossEntropy } from './cross_entropy.js';
 import { cases as csrGemm } from './csr_gemm.js';
+import { cases as distillCrossEntropy } from './distill_cross_entropy.js';
 import { cases as embedding } from './embedding.js';
 import { cases as embeddingBackward } from './embedding_backward.js';
 import { cases as fill } from './fill.js';
@@ -27,6 +28,8 @@ import { cases as groupedGemm } from './grouped_gemm.js';
 import { cases as groupedGemmDw } from './grouped_gemm_dw.js';
 import { cases as kmeansAssign } from './kmeans_assign.js';
 import { cases as mul } from './mul.js';
+import { cases as muonMomentum } from './muon_momentum.js';
+import { cases as muonUpdate } from './muon_update.js';
 import { cases as qkNorm } from './qk_norm.js';
 import { cases as qkNormBackward } from './qk_norm_backward.js';
 import { cases as reduceSum } from './reduce_sum.js';
@@ -71,12 +74,15 @@ export const CASES: { readonly [K in OracleName]: readonly Case[] } = {
   softmax,
   softmax_backward: softmaxBackward,
   cross_entropy: crossEntropy,
+  distill_cross_entropy: distillCrossEntropy,
   bank_mix: bankMix,
   bank_mix_backward: bankMixBackward,
   bank_sum_squares: bankSumSquares,
   bank_adamw: bankAdamw,
   clip_scale: clipScale,
   adamw,
+  muon_momentum: muonMomentum,
+  muon_update: muonUpdate,
   kmeans_assign: kmeansAssign,
   topk_softmax: topkSoftmax,
   topk_softmax_backward: topkSoftmaxBackward,

@@ -1,8 +1,9 @@
-// Oracle of gradient clipping and AdamW (Loshchilov and Hutter 2019, decoupled decay, with bias correction).
+// Oracle of gradient clipping, AdamW (Loshchilov and Hutter 2019, decoupled decay, with bias correction) and the element by
+// element parts of Muon.
 import type { OracleTable } from './op.js';
 import { DataError } from './op.js';
 
-export const optimizer: Pick<OracleTable, 'clip_scale' | 'adamw'> = {
+export const optimizer: Pick<OracleTable, 'clip_scale' | 'adamw' | 'muon_momentum' | 'muon_update'> = {
   clip_scale: ({ squares, norm, scale }, { n }, { maxNorm }) => {
     let sum = 0;
     for (let i = 0; i < n; i++) sum += squares[i]!;
@@ -13,6 +14,29 @@ export const optimizer: Pick<OracleTable, 'clip_scale' | 'adamw'> = {
 
   adamw: ({ g, hyper, clip, p, m, v }, { n }, scalars) => {
     for (let i = 0; i < n; i++) adamwStep(g[i]! * clip[0]!, hyper, scalars, p, m, v, i);
+  },
+
+  muon_momentum: ({ g, clip, m, x }, { batch, n, stride }, { momentum, eps }) => {
+    for (let b = 0; b < batch; b++) {
+      let squares = 0;
+      for (let i = 0; i < n; i++) {
+        const at = b * stride + i;
+        const fresh = (1 - momentum) * g[at]! * clip[0]!;
+        m[at] = momentum * m[at]! + fresh;
+        x[b * n + i] = momentum * m[at]! + fresh;
+        squares += x[b * n + i]! ** 2;
+      }
+      for (let i = 0; i < n; i++) x[b * n + i]! /= Math.sqrt(squares) + eps;
+    }
+  },
+
+  muon_update: ({ x, hyper, p }, { batch, n, stride }, { scale, lrScale }) => {
+    const [lr, decay] = [hyper[0]!, hyper[4]!];
+    for (let b = 0; b < batch; b++)
+      for (let i = 0; i < n; i++) {
+        const at = b * stride + i;
+        p[at]! -= lr * lrScale * (scale * x[b * n + i]! + decay * p[at]!);
+      }
   },
 };
 

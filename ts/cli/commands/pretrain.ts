@@ -4,6 +4,7 @@ import { SweetspotError } from '../../backend/errors.js';
 import { pretrain as run } from '../../methods/pretrain.js';
 import { METHODS, type Method } from '../../methods/run.js';
 import { SLICE_TYPES, type SliceType } from '../../nn/parameters.js';
+import { SCHEDULE_SHAPES, type ScheduleShape } from '../../optim/schedule.js';
 import { PRECISIONS, type Precision } from '../../train/precision.js';
 import { duration, fields, figure, percent, short } from '../format.js';
 import { count, list, real } from '../numbers.js';
@@ -26,39 +27,57 @@ interface Flags {
   readonly slices?: number;
   readonly expertVector?: number;
   readonly projectedLayers?: number[];
+  readonly mlpWidth?: number;
+  readonly mixtures?: number;
+  readonly support?: number[];
   /** False after --no-shared. */
   readonly shared: boolean;
   readonly sliceType?: SliceType;
   readonly clusters?: number;
   readonly domain?: string[];
   readonly domainTokens?: number;
+  readonly domainShare?: number;
   readonly shrink?: number;
+  readonly repeatCap?: number;
+  readonly singleCluster?: boolean;
   readonly trunkShare?: number;
   readonly batchTokens?: number;
   readonly learningRate?: number;
+  readonly optimizer?: 'adamw' | 'muon';
+  readonly schedule?: ScheduleShape;
+  readonly zeroOutputs?: boolean;
+  readonly from?: string;
   readonly weightDecay?: number;
   readonly clip?: number;
   readonly precision?: Precision;
   readonly seed?: number;
 }
 
+const BANKS: readonly Method[] = ['projected', 'soup', 'hypernetwork'];
+
 /** Flags that only some methods read. A flag without effect is a mistake worth naming. */
 const ONLY: readonly (readonly [flag: string, name: keyof Flags, methods: readonly Method[]])[] = [
-  ['--slices', 'slices', ['projected']],
-  ['--expert-vector', 'expertVector', ['projected']],
-  ['--projected-layers', 'projectedLayers', ['projected']],
-  ['--slice-type', 'sliceType', ['projected']],
+  ['--slices', 'slices', BANKS],
+  ['--expert-vector', 'expertVector', BANKS],
+  ['--projected-layers', 'projectedLayers', BANKS],
+  ['--slice-type', 'sliceType', BANKS],
+  ['--mlp-width', 'mlpWidth', ['soup', 'hypernetwork']],
+  ['--mixtures', 'mixtures', ['soup']],
+  ['--support', 'support', ['soup']],
   ['--trunk-share', 'trunkShare', ['mixture']],
-  ['--domain', 'domain', ['importance']],
-  ['--domain-tokens', 'domainTokens', ['importance']],
+  ['--domain', 'domain', ['importance', 'slm']],
+  ['--domain-tokens', 'domainTokens', ['importance', 'slm']],
+  ['--domain-share', 'domainShare', ['slm']],
   ['--shrink', 'shrink', ['importance']],
-  ['--clusters', 'clusters', ['importance', 'mixture', 'projected']],
+  ['--repeat-cap', 'repeatCap', ['importance']],
+  ['--single-cluster', 'singleCluster', ['importance']],
+  ['--clusters', 'clusters', ['importance', 'mixture', ...BANKS]],
 ];
 
 function requireUsed(flags: Flags): void {
   const useless = ONLY.find(([, name, methods]) => flags[name] !== undefined && !methods.includes(flags.method));
   const [flag, , methods] =
-    useless ?? (!flags.shared && flags.method !== 'projected' ? ['--no-shared', '', ['projected']] : []);
+    useless ?? (!flags.shared && !BANKS.includes(flags.method) ? ['--no-shared', '', BANKS] : []);
   if (flag === undefined) return;
   throw new SweetspotError('SWEETSPOT_USAGE', {
     what: `${flag} has no effect with --method ${flags.method}`,
@@ -86,30 +105,52 @@ export function pretrain(program: Command): void {
     .option('--untied', 'output matrix of its own (default: shared with the embedding)')
     .optionsGroup('Clusters and experts:')
     .option('--clusters <n>', 'which clustering of the corpus (default: 16)', count('--clusters'))
-    .option('--slices <n>', 'projected: slices of the bank, its capacity (default: 16)', count('--slices'))
+    .option(
+      '--slices <n>',
+      'projected, soup, hypernetwork: slices of the bank, its capacity (default: 16)',
+      count('--slices'),
+    )
     .option(
       '--expert-vector <n>',
-      "projected: length of an expert's vector (default: as many as --slices)",
+      "the same: length of an expert's vector (default: as many as --slices)",
       count('--expert-vector'),
     )
     .option(
       '--projected-layers <list>',
-      'projected: layers with a bank, like 0,1,2 (default: all)',
+      'the same: layers with a bank, like 0,1,2 (default: all)',
       list('--projected-layers'),
     )
-    .option('--no-shared', 'projected: no shared slice, the form of the paper (default: with one)')
+    .option('--no-shared', 'the same: no shared slice, the form of the paper (default: with one)')
     .addOption(
       new Option(
         '--slice-type <name>',
-        'projected: how slices are kept; bf16 takes half the memory and less time (default: f32)',
+        'the same: how slices are kept; bf16 takes half the memory and less time (default: f32)',
       ).choices(SLICE_TYPES),
+    )
+    .option('--mlp-width <n>', 'soup, hypernetwork: hidden width of the MLP (default: 64)', count('--mlp-width'))
+    .option('--mixtures <n>', 'soup: histograms drawn for a step (default: 4)', count('--mixtures'))
+    .option(
+      '--support <list>',
+      'soup: clusters in a histogram, each size as likely (default: 1,2,4,8)',
+      list('--support'),
     )
     .option(
       '--trunk-share <x>',
       'mixture: share of the tokens for the common trunk (default: 0.5)',
       real('--trunk-share'),
     )
-    .option('--domain <paths...>', 'importance: text of the domain')
+    .option('--domain <paths...>', 'importance: text of the domain; slm: with --domain-share')
+    .option(
+      '--domain-share <x>',
+      'slm: probability of a row of domain text from the start (default: 0)',
+      real('--domain-share'),
+    )
+    .option(
+      '--repeat-cap <x>',
+      "importance: passes over any cluster's text at most (default: no limit)",
+      real('--repeat-cap'),
+    )
+    .option('--single-cluster', "importance: the domain's most frequent cluster alone (default: its histogram)")
     .option(
       '--domain-tokens <n>',
       'importance: tokens of the domain to use at most (default: all)',
@@ -127,6 +168,19 @@ export function pretrain(program: Command): void {
       'peak learning rate (default: 0.008 at width 64, falling as the root of the width)',
       real('--learning-rate'),
     )
+    .addOption(
+      new Option(
+        '--optimizer <name>',
+        'of the matrices inside the layers; the rest has AdamW (default: adamw)',
+      ).choices(['adamw', 'muon']),
+    )
+    .addOption(
+      new Option('--schedule <name>', 'how the learning rate falls after its peak (default: cosine)').choices(
+        SCHEDULE_SHAPES,
+      ),
+    )
+    .option('--from <run>', 'finished run with --schedule wsd and fewer tokens: go on from the end of its plateau')
+    .option('--zero-outputs', 'projections into the residual stream start at zero (default: small)')
     .option('--weight-decay <x>', 'of matrices (default: 0.1)', real('--weight-decay'))
     .option(
       '--clip <x>',
@@ -162,16 +216,25 @@ export function pretrain(program: Command): void {
         slices: flags.slices,
         expertVector: flags.expertVector,
         projectedLayers: flags.projectedLayers,
+        mlpWidth: flags.mlpWidth,
         shared: flags.shared,
         sliceType: flags.sliceType,
       }),
+      mixtures: given({ count: flags.mixtures, support: flags.support }),
       clusters: flags.clusters,
       domain: flags.domain,
       domainTokens: flags.domainTokens,
+      domainShare: flags.domainShare,
       shrink: flags.shrink,
+      repeatCap: flags.repeatCap,
+      singleCluster: flags.singleCluster,
       trunkShare: flags.trunkShare,
       batchTokens: flags.batchTokens,
       learningRate: flags.learningRate,
+      schedule: flags.schedule,
+      zeroOutputs: flags.zeroOutputs,
+      from: flags.from,
+      muon: flags.optimizer === 'muon' ? {} : undefined,
       adamw: given({ weightDecay: flags.weightDecay, clip: flags.clip }),
       precision: flags.precision,
       seed: flags.seed,

@@ -19,6 +19,14 @@ interface Flags {
   readonly learningRate?: number;
   readonly batchTokens?: number;
   readonly heldout?: number;
+  readonly loraRank?: number;
+  readonly loraAlpha?: number;
+  readonly replay?: string;
+  readonly replayShare?: number;
+  readonly teacher?: string;
+  readonly teacherWeight?: number;
+  readonly temperature?: number;
+  readonly topK?: number;
   readonly weightDecay?: number;
   readonly clip?: number;
   readonly precision?: Precision;
@@ -45,6 +53,17 @@ export function specialize(program: Command): void {
     .option('--heldout <x>', 'share of the documents held out for early stopping (default: 0.1)', real('--heldout'))
     .option('--batch-tokens <n>', "tokens a step (default: half of pretraining's)", count('--batch-tokens'))
     .option('--learning-rate <x>', "peak learning rate (default: a third of pretraining's)", real('--learning-rate'))
+    .option('--lora-rank <n>', 'train low-rank adapters of this rank instead of all parameters', count('--lora-rank'))
+    .option('--lora-alpha <x>', 'their scale, alpha / rank (default: twice the rank)', real('--lora-alpha'))
+    .option('--replay <corpus>', 'mix in rows of generic text from this corpus folder')
+    .option('--replay-share <x>', 'probability of such a row (default: 0.01)', real('--replay-share'))
+    .option(
+      '--teacher <folder>',
+      'model folder of a larger model with the same tokenizer, to learn from beside the text',
+    )
+    .option('--teacher-weight <x>', 'its share of the loss (default: 0.5)', real('--teacher-weight'))
+    .option('--temperature <x>', 'at which its tokens are compared (default: 2)', real('--temperature'))
+    .option('--top-k <n>', 'tokens of it kept for each place; the rest is one bucket (default: 16)', count('--top-k'))
     .option('--weight-decay <x>', 'of matrices (default: as in pretraining)', real('--weight-decay'))
     .option(
       '--clip <x>',
@@ -67,6 +86,13 @@ export function specialize(program: Command): void {
       maxTokens: flags.maxTokens,
       expert: flags.expert,
       fromScratch: flags.fromScratch,
+      replay: flags.replay === undefined ? undefined : { corpus: flags.replay, share: flags.replayShare },
+      teacher: flags.teacher,
+      distillation: given({ weight: flags.teacherWeight, temperature: flags.temperature, topK: flags.topK }),
+      lora:
+        flags.loraRank === undefined && flags.loraAlpha === undefined
+          ? undefined
+          : given({ rank: flags.loraRank, alpha: flags.loraAlpha }),
       steps: flags.steps,
       epochs: flags.epochs,
       learningRate: flags.learningRate,
