@@ -79,7 +79,8 @@ for (const method of ['slm', 'importance', 'mixture', 'projected']) {
     t.is(config.batch, 8);
     if (method === 'projected') {
       const sizes = { slices: 3, expertVector: 2, projectedLayers: [1], shared: false, experts: 2 };
-      t.deepEqual(config.bank, { ...sizes, sliceType: 'bf16' });
+      const byCluster = { conditioning: 'cluster', conditionSize: 0, mlpWidth: 0 };
+      t.deepEqual(config.bank, { ...sizes, ...byCluster, sliceType: 'bf16' });
     }
 
     const made = await json<{
