@@ -17,7 +17,7 @@ import { finetune } from '../train/finetune.js';
 import { choosePrecision, type Precision } from '../train/precision.js';
 import type { OnProgress } from '../train/progress.js';
 import { chooseExpert, EXPERT_CHOICES, type ExpertChoice, type Placement, untrained } from './choose.js';
-import { type Method, openRun, readJson, requireSame, withDefaults } from './run.js';
+import { type Method, openRun, type RunConfig, readJson, requireSame, withDefaults } from './run.js';
 
 export interface SpecializeOptions {
   readonly backend: Backend;
@@ -87,6 +87,42 @@ export function splitHeldout(corpus: Corpus, share: number, contextLength: numbe
   return { train, heldout };
 }
 
+export interface FinetuneOptions
+  extends Pick<
+    SpecializeOptions,
+    'fromScratch' | 'epochs' | 'steps' | 'learningRate' | 'batchTokens' | 'adamw' | 'precision' | 'seed'
+  > {
+  /** Fine-tuning tokens at most. Default: no limit. */
+  readonly tokens?: number | undefined;
+  /** Held-out evaluations without improvement before stopping. Default 5. */
+  readonly patience?: number | undefined;
+}
+
+/** How a model pretrained as `config` says is fine-tuned on `trainTokens` tokens: defaults filled, epochs turned into steps. */
+export function finetuneSettings(
+  config: Pick<RunConfig, 'batch' | 'model' | 'schedule' | 'adamw' | 'precision' | 'seed'>,
+  trainTokens: number,
+  options: FinetuneOptions,
+) {
+  const { contextLength } = config.model;
+  const batchTokens = options.batchTokens ?? (config.batch * contextLength) / 2;
+  const batch = Math.max(1, Math.round(batchTokens / contextLength));
+  const stepTokens = batch * contextLength;
+  const perEpoch = Math.max(1, Math.ceil(trainTokens / stepTokens));
+  const most = options.tokens === undefined ? 30_000 : Math.max(1, Math.ceil(options.tokens / stepTokens));
+  const steps = options.steps ?? Math.min(30_000, most, Math.ceil((options.epochs ?? 10) * perEpoch));
+  return {
+    steps,
+    batch,
+    learningRate: options.learningRate ?? config.schedule.peak / (options.fromScratch === true ? 1 : 3),
+    evaluateEvery: Math.max(1, Math.min(50, Math.ceil(perEpoch / 2), Math.ceil(steps / 10))),
+    patience: options.patience ?? 5,
+    adamw: { ...config.adamw, ...defined(options.adamw) },
+    precision: options.precision ?? config.precision,
+    seed: options.seed ?? config.seed,
+  };
+}
+
 /**
  * Throws SWEETSPOT_USAGE, _INPUT (no text, less than one window), _EXISTS (out exists), _LOCKED, _MISMATCH before anything is
  * changed, SWEETSPOT_ABORTED on interrupt: the work so far is in `<out>.part` and the same call goes on with it.
@@ -123,15 +159,9 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
   const begin = performance.now();
   const chosen =
     options.fromScratch === true
-      ? await untrained(backend, run, options.seed ?? 0)
-      : await chooseExpert(backend, run, train, choice);
-  const batch = Math.max(
-    1,
-    Math.round((options.batchTokens ?? (run.config.batch * model.contextLength) / 2) / model.contextLength),
-  );
-  const perEpoch = Math.max(1, Math.ceil(train.tokens / (batch * model.contextLength)));
-  const steps = options.steps ?? Math.min(30_000, Math.ceil((options.epochs ?? 10) * perEpoch));
-  const peak = options.learningRate ?? run.config.schedule.peak / (options.fromScratch === true ? 1 : 3);
+      ? await untrained(backend, model, options.seed ?? 0)
+      : await chooseExpert(backend, run, train, choice, options.signal);
+  const settings = finetuneSettings(run.config, train.tokens, options);
   const part = `${out}.part`;
   mkdirSync(`${part}/checkpoints`, { recursive: true });
   using _lock = FolderLock.acquire(part);
@@ -141,12 +171,12 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
     domain: createHash('sha256').update(domainBytes(domain)).digest('hex'),
     expert: options.fromScratch === true ? 'none' : choice,
     heldout: share,
-    steps,
-    learningRate: peak,
-    batch,
-    adamw: { ...run.config.adamw, ...defined(options.adamw) },
-    precision: choosePrecision(backend, options.precision ?? run.config.precision),
-    seed: options.seed ?? run.config.seed,
+    steps: settings.steps,
+    learningRate: settings.learningRate,
+    batch: settings.batch,
+    adamw: settings.adamw,
+    precision: choosePrecision(backend, settings.precision),
+    seed: settings.seed,
   };
   const planFile = path.join(part, 'config.json');
   if (existsSync(planFile)) requireSame(part, withDefaults(readJson(planFile)), plan);
@@ -157,16 +187,7 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
     chosen.values,
     train,
     heldout,
-    {
-      steps,
-      learningRate: peak,
-      batch,
-      evaluateEvery: Math.max(1, Math.min(50, Math.ceil(perEpoch / 2), Math.ceil(steps / 10))),
-      patience: 5,
-      adamw: plan.adamw,
-      precision: plan.precision,
-      seed: plan.seed,
-    },
+    { ...settings, precision: plan.precision },
     { folder: part, onProgress: options.onProgress, signal: options.signal },
   );
   const done: SpecializeResult = {
