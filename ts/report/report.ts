@@ -70,7 +70,7 @@ export async function drawReport(results: Results, machine: MachineFile | undefi
     headline: {
       id: 'results',
       title: 'Macro perplexity',
-      text: `Mean over ${results.domains.join(', ')}, on held-out text, lower is better: on generic text, without fine-tuning (as chosen by ${compactCount(Math.min(...sizes))} in-domain tokens), and after fine-tuning on ${sizes.map(compactCount).join(', ')} in-domain tokens. Costs are FLOPs of training.`,
+      text: `Mean over ${results.domains.join(', ')}, on held-out text, lower is better: on generic text, without fine-tuning (as chosen by ${compactCount(Math.min(...sizes))} in-domain tokens), and after fine-tuning on ${sizes.map(compactCount).join(', ')} in-domain tokens. Costs are FLOPs of training, for a domain the mean over in-domain sizes.`,
       table: macroTable(results),
     },
     figures: drawn.filter((one): one is Figure => 'svg' in one),
