@@ -7,7 +7,7 @@ import { SweetspotError } from '../../ts/backend/errors.js';
 import { buildCorpus } from '../../ts/data/corpus.js';
 import { canonical, fingerprint, shortHash } from '../../ts/experiment/hash.js';
 import { principalPlane } from '../../ts/experiment/pca.js';
-import { planExperiment } from '../../ts/experiment/plan.js';
+import { planExperiment } from '../../ts/experiment/planner.js';
 import { checkedExperiment, readExperiment } from '../../ts/experiment/read.js';
 import { runExperiment } from '../../ts/experiment/run.js';
 import { parseCount } from '../../ts/io/numbers.js';

@@ -7,7 +7,8 @@ import { type Backend, type BackendOptions, openBackend, SweetspotError } from '
 import { writeFileAtomic } from '../io/atomic.js';
 import { CellStore } from './cells.js';
 import { workInChildren } from './children.js';
-import { type Cell, type Plan, planExperiment } from './plan.js';
+import type { Cell, Plan } from './plan.js';
+import { planExperiment } from './planner.js';
 import { corpusFacts, corpusPlace, prepare } from './prepare.js';
 import { type OnExperimentProgress, ProgressTracker } from './progress.js';
 import { assembleResults, type ClusterMap, type MachineFile, type Results } from './results.js';

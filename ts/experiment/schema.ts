@@ -1,6 +1,6 @@
 // The file of an experiment, section by section. Sections and systems are checked one by one, so that one message can list
 // everything that is wrong (read.ts). A setting of a system may be a list: the system then stands for the whole grid.
-// To add a setting: give it a line in `settings`, name it in the methods that read it (methods.ts), use it in `pretrainOptions`.
+// To add a setting: give it a line in `settings`, name it in the methods that read it (methods.ts), use it in `pretrainOptions` (plan.ts).
 import * as z from 'zod';
 import { parseCount } from '../io/numbers.js';
 import { EXPERT_CHOICES } from '../methods/choose.js';
