@@ -15,6 +15,7 @@ const LEVELS = [
   ['models', 'optim', 'data', 'io'],
   ['eval', 'train'],
   ['methods', 'serve', 'plan'],
+  ['experiment'],
   ['report'],
   ['cli', 'server'],
 ];

@@ -11,6 +11,11 @@
 //   model.dispose();
 //   await backend.close();
 //
+// Or the whole comparison, from a file that names it (docs/experiments.md):
+//
+//   await runExperiment({ experiment: await readExperiment('grid.yaml'), out: 'runs/grid' });
+//   await writeReport('runs/grid', 'report');
+//
 // What is exported here is what semantic versioning covers; other modules may change at any time.
 export {
   type Backend,
@@ -36,6 +41,17 @@ export { type Embedder, externalEmbedder } from './data/embedder.js';
 export { type Document, readDocuments } from './data/readers.js';
 export { type DataProgress, Tokenizer, type TrainTokenizerOptions, trainTokenizer } from './data/tokenizer.js';
 export { type Evaluation, type EvaluationOptions, evaluateCorpus, macroAverage } from './eval/perplexity.js';
+export type { ExperimentProgress, OnExperimentProgress } from './experiment/progress.js';
+export { checkedExperiment, readExperiment } from './experiment/read.js';
+export { type MachineFile, type ResultRow, type Results, readResults } from './experiment/results.js';
+export {
+  describeExperiment,
+  type ExperimentOptions,
+  type ExperimentOutcome,
+  type ExperimentPlan,
+  runExperiment,
+} from './experiment/run.js';
+export type { Experiment } from './experiment/schema.js';
 export type { ExpertChoice, Placement } from './methods/choose.js';
 export { type DomainEvaluation, type EvaluateOptions, type EvaluateResult, evaluate } from './methods/evaluate.js';
 export { type PretrainOptions, pretrain } from './methods/pretrain.js';
@@ -45,6 +61,7 @@ export type { BankConfig, TransformerConfig } from './models/config.js';
 export { DenseModel } from './models/dense.js';
 export type { SliceType } from './nn/parameters.js';
 export type { AdamWSettings } from './optim/adamw.js';
+export { type ReportResult, writeReport } from './report/report.js';
 export { type GenerateOptions, generate, generateText } from './serve/generate.js';
 export type { Precision } from './train/precision.js';
 export type { OnProgress, Progress } from './train/progress.js';

@@ -1,23 +1,25 @@
-// The main job on embedded text, start to end: corpus, clusters, four methods at equal pretraining tokens, two domains, one table.
+// The main job on embedded text, start to end: an experiment with four methods at equal pretraining tokens and two domains, its
+// table and report, and what two specialists write.
 //   npm run demo                everything into demo-out/, progress on a terminal
 //   npm run demo -- --json      one JSON object on standard output, nothing else
 //   npm run demo -- --short     a tenth of the tokens, to see that it works
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { openBackend } from '../../ts/backend/index.js';
+import { experimentLine } from '../../ts/cli/experiment_line.js';
 import { ProgressLine } from '../../ts/cli/progress.js';
-import { clusterCorpus } from '../../ts/data/clusters.js';
-import { buildCorpus } from '../../ts/data/corpus.js';
+import { checkedExperiment } from '../../ts/experiment/read.js';
+import { runExperiment } from '../../ts/experiment/run.js';
 import { writeFileAtomic } from '../../ts/io/atomic.js';
-import { type ComparedMethod, compare } from '../../ts/methods/compare.js';
 import { specialize } from '../../ts/methods/specialize.js';
 import { DenseModel } from '../../ts/models/dense.js';
-import { comparisonPicture } from '../../ts/report/picture.js';
-import { comparisonTable, placementTable, toMarkdown, toText } from '../../ts/report/table.js';
+import { writeReport } from '../../ts/report/report.js';
+import { toText } from '../../ts/report/table.js';
+import { domainTable, macroTable, placementTable } from '../../ts/report/tables.js';
 import { generateText } from '../../ts/serve/generate.js';
-import { demoTexts } from './texts.js';
+import { writeDemoTexts } from './texts.js';
 
 const { values: flags } = parseArgs({
   options: {
@@ -31,81 +33,70 @@ const out = path.resolve(flags.out);
 const say = (text: string) => {
   if (flags.json !== true) console.log(text);
 };
-const METHODS: readonly ComparedMethod[] = ['domain-only', 'slm', 'mixture', 'projected', 'importance'];
 const scale = flags.short === true ? 0.1 : 1;
 const TOKENS = Math.round(1_200_000 * scale);
 const CLUSTERS = 16;
-const CONTEXT = 128;
+const SIZE = 100_000;
 
 const begin = performance.now();
-const backend = openBackend({ threads: flags.threads === undefined ? undefined : Number(flags.threads) });
+const threads = flags.threads === undefined ? undefined : Number(flags.threads);
 const progress = new ProgressLine(flags.json !== true);
 
-// 1. Text to files, as a user would have it: one file of generic text, one folder a domain.
+// 1. Text.
 rmSync(out, { recursive: true, force: true });
-const texts = demoTexts();
-const jsonl = (documents: readonly string[]) => documents.map((text) => `${JSON.stringify({ text })}\n`).join('');
-mkdirSync(path.join(out, 'text'), { recursive: true });
-const genericFile = path.join(out, 'text', 'generic.jsonl');
-writeFileSync(genericFile, jsonl(texts.generic));
-const domains = texts.domains.map((domain) => {
-  const file = (part: string) => path.join(out, 'text', `${domain.name}.${part}.jsonl`);
-  writeFileSync(file('train'), jsonl(domain.train));
-  writeFileSync(file('test'), jsonl(domain.test));
-  return { name: domain.name, train: file('train'), test: file('test') };
-});
+const texts = writeDemoTexts(path.join(out, 'text'));
+const { domains } = texts;
 
-// 2. Corpus and clusters.
-const corpus = path.join(out, 'corpus');
-const built = await buildCorpus({ input: genericFile, out: corpus, vocabSize: 2048 });
-say(`corpus: ${built.documents} documents, ${built.tokens} tokens, vocabulary ${built.vocabSize}`);
-const clustered = await clusterCorpus(backend, corpus, { clusters: CLUSTERS, contextLength: CONTEXT });
-say(
-  `clusters: ${clustered.clusters}, entropy ${clustered.entropy.toFixed(2)} of ${Math.log(CLUSTERS).toFixed(2)} nats`,
-);
-clustered.terms.forEach((terms, c) => {
-  say(`  ${String(c).padStart(2)}  ${String(clustered.sizes[c]).padStart(6)} windows  ${terms.join(' ')}`);
-});
-
-// 3. Every method, every domain.
-const rows = await compare({
-  backend,
-  corpus,
-  out: path.join(out, 'compare'),
-  methods: METHODS,
+// 2. Every method, every domain.
+const experiment = await checkedExperiment({
+  name: `sweetspot demo: ${TOKENS} pretraining tokens, ${domains.length} domains`,
+  corpus: { input: texts.generic, test: texts.genericTest, vocabulary: 2048, context: 128 },
   domains,
-  domainTokens: [100_000],
-  clusters: CLUSTERS,
-  pretrain: {
-    tokens: TOKENS,
-    model: { hiddenSize: 64, layers: 3, heads: 4, intermediateSize: 176, contextLength: CONTEXT },
-    bank: { slices: 8 },
-    batchTokens: 4096,
-    seed: 1,
-  },
-  epochs: 3,
-  finetuneBatchTokens: 2048,
-  finetuneTokens: Math.round(200_000 * scale),
+  sizes: SIZE,
   testTokens: 60_000,
-  onProgress: progress.update,
+  seeds: 1,
+  models: { small: { hiddenSize: 64, layers: 3, heads: 4, intermediateSize: 176 } },
+  pretrain: { tokens: TOKENS, batchTokens: 4096 },
+  finetune: { epochs: 3, tokens: Math.round(200_000 * scale), batchTokens: 2048 },
+  systems: [
+    { name: 'domain-only', method: 'domain-only' },
+    { name: 'slm', method: 'slm' },
+    { name: 'mixture', method: 'mixture', clusters: CLUSTERS },
+    { name: 'projected', method: 'projected', clusters: CLUSTERS, slices: 8 },
+    { name: 'importance', method: 'importance', clusters: CLUSTERS, domainTokens: SIZE },
+  ],
+});
+const folder = path.join(out, 'experiment');
+const { results } = await runExperiment({
+  experiment,
+  out: folder,
+  backend: { threads },
+  onProgress: (now) => progress.show((columns) => experimentLine(now, columns)),
 });
 progress.stop();
+const map = results.maps[0]!;
+say(`corpus: ${results.corpus.documents} documents, ${results.corpus.tokens} tokens; ${map.clusters} clusters:`);
+map.terms.forEach((terms, c) => {
+  say(`  ${String(c).padStart(2)}  ${(100 * map.shares[c]!).toFixed(1).padStart(5)}%  ${terms.join(' ')}`);
+});
 
-// 4. Two specialists side by side.
+// 3. Two specialists side by side.
 const samples: { domain: string; text: string }[] = [];
 const prompt = 'The';
+const backend = openBackend({ threads });
+const projected = results.rows.find((row) => results.systems[row.system]!.method === 'projected')!;
 for (const domain of domains) {
-  const folder = path.join(out, 'models', domain.name);
+  const place = path.join(out, 'models', domain.name);
   await specialize({
     backend,
-    run: path.join(out, 'compare', 'runs', 'projected'),
+    run: path.join(folder, 'runs', projected.cells.run!),
     domain: domain.train,
-    out: folder,
-    maxTokens: 100_000,
+    out: place,
+    maxTokens: SIZE,
     epochs: 2 * scale,
     onProgress: progress.update,
   });
-  const model = DenseModel.load(backend, folder);
+  const model = DenseModel.load(backend, place);
   samples.push({
     domain: domain.name,
     text: prompt + (await generateText(model, prompt, { maxTokens: 60, temperature: 0.7, seed: 3 })),
@@ -114,7 +105,7 @@ for (const domain of domains) {
 }
 progress.stop();
 
-// 5. Table, JSON, picture.
+// 4. Table, JSON, report.
 const seconds = (performance.now() - begin) / 1000;
 const machine = {
   cpu: cpus()[0]?.model ?? 'unknown',
@@ -126,34 +117,22 @@ const result = {
   machine,
   backend: { name: backend.name, ...backend.capabilities },
   seconds,
-  corpus: {
-    documents: built.documents,
-    tokens: built.tokens,
-    vocabSize: built.vocabSize,
-    clusters: CLUSTERS,
-    contextLength: CONTEXT,
-  },
-  methods: rows,
+  corpus: { ...results.corpus, clusters: CLUSTERS },
+  systems: results.systems,
+  rows: results.rows,
   samples,
 };
-const title = `sweetspot demo: ${TOKENS} pretraining tokens, ${domains.length} domains`;
-const files = {
-  markdown: path.join(out, 'table.md'),
-  json: path.join(out, 'table.json'),
-  picture: path.join(out, 'picture.svg'),
-};
-writeFileAtomic(
-  files.markdown,
-  `# ${title}\n\nPerplexity before -> after fine-tuning.\n\n${toMarkdown(comparisonTable(rows))}\n\n${toMarkdown(placementTable(rows))}\n`,
-);
-writeFileAtomic(files.json, `${JSON.stringify(result, null, 2)}\n`);
-writeFileAtomic(files.picture, await comparisonPicture(rows, title));
+const json = path.join(out, 'table.json');
+writeFileAtomic(json, `${JSON.stringify(result, null, 2)}\n`);
+const report = await writeReport(folder, path.join(out, 'report'));
 if (flags.json === true) process.stdout.write(`${JSON.stringify(result)}\n`);
-say(
-  `\nPerplexity before -> after fine-tuning on 100k tokens of each domain:\n\n${toText(comparisonTable(rows))}\n\n${toText(placementTable(rows))}\n`,
-);
-for (const sample of samples) say(`--- ${sample.domain}\n${sample.text}\n`);
-say(
-  `table    ${files.markdown}\ndata     ${files.json}\npicture  ${files.picture}\n${seconds.toFixed(0)} seconds in all`,
-);
+for (const [title, table] of [
+  ['Macro perplexity on held-out text, and FLOPs of training', macroTable(results)],
+  ['Perplexity before → after fine-tuning on 100k tokens', domainTable(results, SIZE)],
+  ['Where domains lie', placementTable(results)],
+] as const) {
+  say(`\n${title}:\n\n${toText(table)}`);
+}
+for (const sample of samples) say(`\n--- ${sample.domain}\n${sample.text}`);
+say(`\nreport   ${report.html}\ndata     ${json}\n${seconds.toFixed(0)} seconds in all`);
 await backend.close();

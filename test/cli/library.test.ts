@@ -13,8 +13,10 @@ test('exports are added and removed on purpose only', (t) => {
     'SweetspotError',
     'Tokenizer',
     'buildCorpus',
+    'checkedExperiment',
     'clusterCorpus',
     'coverage',
+    'describeExperiment',
     'domainCorpus',
     'entropy',
     'evaluate',
@@ -28,8 +30,12 @@ test('exports are added and removed on purpose only', (t) => {
     'openBackend',
     'pretrain',
     'readDocuments',
+    'readExperiment',
+    'readResults',
+    'runExperiment',
     'specialize',
     'trainTokenizer',
+    'writeReport',
   ]);
 });
 

@@ -7,8 +7,10 @@ import { corpusBuild } from './commands/corpus_build.js';
 import { corpusCluster } from './commands/corpus_cluster.js';
 import { doctor } from './commands/doctor.js';
 import { evaluate } from './commands/evaluate.js';
+import { experiment } from './commands/experiment.js';
 import { generate } from './commands/generate.js';
 import { pretrain } from './commands/pretrain.js';
+import { report as reportVerb } from './commands/report.js';
 import { specialize } from './commands/specialize.js';
 import { report } from './errors.js';
 import { count } from './numbers.js';
@@ -48,6 +50,9 @@ The whole way, from text to a model of your own:
   ${typed('specialize', 'runs/pn', '--domain', 'my-docs/', '--out', 'models/mine')}
   ${typed('evaluate', 'models/mine', '--text', 'heldout.jsonl')}
   ${typed('generate', 'models/mine', '--prompt', 'The court')}
+Every method beside the others, with costs and figures:
+  ${typed('experiment', 'examples/small.yaml', '--out', 'runs/small')}
+  ${typed('report', 'runs/small')}
 Exit codes: 0 done, 1 failed, 2 wrong command line, 130 interrupted.`,
   );
 
@@ -58,10 +63,12 @@ pretrain(program);
 specialize(program);
 evaluate(program);
 generate(program);
+experiment(program);
+reportVerb(program);
 doctor(program);
 
 /** Verbs that go on where they were interrupted when the same is typed again. */
-const RESUMED = ['pretrain', 'specialize', 'cluster'];
+const RESUMED = ['pretrain', 'specialize', 'cluster', 'experiment'];
 
 try {
   await program.parseAsync(words, { from: 'user' });

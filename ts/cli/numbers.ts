@@ -1,9 +1,7 @@
 // Numbers as people type them: 10M, 1.5k, 20_000, 1e6. Each function makes a parser for one flag, so that the error can
-// name the flag. To accept another suffix: add it to `SUFFIXES`.
+// name the flag.
 import { SweetspotError } from '../backend/errors.js';
-
-const SUFFIXES: Readonly<Record<string, number>> = { '': 1, k: 1e3, m: 1e6, g: 1e9, b: 1e9 };
-const COUNT = /^(\d[\d_]*(?:\.\d+)?(?:e\d+)?)([kmgb]?)$/i;
+import { parseCount } from '../io/numbers.js';
 
 function refuse(flag: string, expected: string, found: string): never {
   throw new SweetspotError('SWEETSPOT_USAGE', { what: `${flag} has a value that cannot be used`, expected, found });
@@ -16,12 +14,8 @@ function refuse(flag: string, expected: string, found: string): never {
  */
 export function count(flag: string, least = 1): (text: string) => number {
   return (text) => {
-    const [, digits, suffix] = COUNT.exec(text.trim()) ?? [];
-    const product =
-      digits === undefined ? Number.NaN : Number(digits.replaceAll('_', '')) * SUFFIXES[suffix!.toLowerCase()]!;
-    const value = Math.round(product);
-    // Products like 4.35 * 1000 miss the whole number by rounding alone.
-    if (!(Math.abs(product - value) <= 1e-9 * product) || !Number.isSafeInteger(value) || value < least) {
+    const value = parseCount(text);
+    if (value === undefined || value < least) {
       refuse(flag, `a whole number from ${least} up, like 4096, 20_000, 1.5k or 10M`, text);
     }
     return value;

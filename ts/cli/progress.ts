@@ -50,22 +50,28 @@ export class ProgressLine {
     const { done, total } = work;
     const { rate, secondsLeft } = this.#meter.update(done, total ?? Number.NaN);
     const known = { ...work, rate: work.rate ?? rate, secondsLeft: work.secondsLeft ?? secondsLeft };
-    if (this.#bar === undefined) {
-      this.#bar = new cliProgress.SingleBar({
-        stream: process.stderr,
-        fps: 10,
-        format: (_options, _params, payload: Work) => workLine(payload, (process.stderr.columns || 80) - 1),
-        clearOnComplete: true,
-        // True cuts the line at the width of the terminal without touching the terminal's own setting.
-        linewrap: true,
-        // Signals are ours: see interrupt.ts.
-        gracefulExit: false,
-      });
-      this.#bar.start(1, 0, known);
-    } else {
-      this.#bar.update(0, known);
-    }
+    this.show((columns) => workLine(known, columns));
   };
+
+  /** Draws a line of the caller's own. */
+  show(line: (columns: number) => string): void {
+    if (!this.#enabled) return;
+    if (this.#bar !== undefined) {
+      this.#bar.update(0, { line });
+      return;
+    }
+    this.#bar = new cliProgress.SingleBar({
+      stream: process.stderr,
+      fps: 10,
+      format: (_options, _params, payload: { line: typeof line }) => payload.line((process.stderr.columns || 80) - 1),
+      clearOnComplete: true,
+      // True cuts the line at the width of the terminal without touching the terminal's own setting.
+      linewrap: true,
+      // Signals are ours: see interrupt.ts.
+      gracefulExit: false,
+    });
+    this.#bar.start(1, 0, { line });
+  }
 
   stop(): void {
     this.#bar?.stop();

@@ -427,6 +427,22 @@ function readCache(path: string, metadata: Record<string, string>, shape: number
   }
 }
 
+/**
+ * The most characteristic terms of clusters that exist, as `clusterCorpus` gives them in its summary.
+ * @throws SweetspotError as `Corpus.open` and `loadEmbedder`; SWEETSPOT_ABORTED
+ */
+export async function clusterTermsOf(
+  backend: Backend,
+  corpusFolder: string,
+  clusters: Clusters,
+  signal?: AbortSignal,
+): Promise<string[][]> {
+  if (clusters.embedderKind === 'external') return [];
+  using corpus = Corpus.open(corpusFolder);
+  const windows = cutWindows(corpus, clusters.contextLength);
+  return await clusterTerms(clusters, loadEmbedder(corpusFolder, backend), corpus, windows, signal);
+}
+
 /** The tokens a window predicts, as text: every token but the marker is in exactly one window. */
 function windowText(corpus: Corpus, windows: Windows, window: number): string {
   const tokens = new Int32Array(windows.length[window]!);

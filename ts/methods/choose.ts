@@ -9,18 +9,19 @@
 // MLP takes, for a hyper-network they average embeddings, for a mixture the weights of the experts.
 import type { Backend } from '../backend/backend.js';
 import { SweetspotError } from '../backend/errors.js';
-import { type Clustering, coverage, embedCorpus, entropy, genericHistogram, loadClustering } from '../data/clusters.js';
+import { coverage, embedCorpus, entropy, genericHistogram, loadClustering } from '../data/clusters.js';
 import type { Corpus } from '../data/corpus.js';
 import { distanceWeights } from '../data/weights.js';
-import { type Evaluation, evaluateCorpus } from '../eval/perplexity.js';
+import { type Evaluation, type EvaluationOptions, evaluateCorpus } from '../eval/perplexity.js';
 import { bankParameters, coefficientsOf, EXPERTS, instantiate } from '../models/bank.js';
+import type { TransformerConfig } from '../models/config.js';
 import { transformerParameters } from '../models/transformer.js';
 import { ParameterSet } from '../nn/parameters.js';
 import { fitCoefficients } from '../train/fit.js';
-import { domainHistogram, oneHot, stageWeights } from './context.js';
+import { domainHistogram, stageWeights } from './context.js';
 import { meanEmbedding } from './hypernetwork.js';
 import { expertStage } from './mixture.js';
-import type { FinishedRun } from './run.js';
+import type { FinishedRun, RunConfig } from './run.js';
 
 export type ExpertChoice = 'frequent' | 'lowest-loss' | 'histogram' | 'distance' | 'fitted';
 export const EXPERT_CHOICES: readonly ExpertChoice[] = ['frequent', 'lowest-loss', 'histogram', 'distance', 'fitted'];
@@ -39,7 +40,36 @@ export interface Placement {
 export interface Chosen extends Placement {
   /** Values of the dense model. */
   readonly values: ReadonlyMap<string, Float32Array>;
+  /** What `expertValues` makes them of: weights over the experts, null for a run without experts. */
+  readonly weights: readonly number[] | null;
 }
+
+const NOWHERE: Placement = { histogram: [], entropy: 0, cluster: null, coverage: null };
+
+/** Which clusters of a run a text lies in; `cluster` is its most frequent one. */
+export async function placeDomain(
+  backend: Backend,
+  run: FinishedRun,
+  corpus: Corpus,
+  signal?: AbortSignal,
+): Promise<Placement> {
+  if (run.config.clusters === 0) return NOWHERE;
+  const { clustering, embedder } = loadClustering(run.path, backend);
+  const histogram = await domainHistogram(backend, clustering, embedder, corpus, signal);
+  return {
+    histogram: Array.from(histogram),
+    entropy: entropy(histogram),
+    cluster: histogram.reduce((best, h, c) => (h > histogram[best]! ? c : best), 0),
+    coverage: coverage(histogram, genericHistogram(clustering)),
+  };
+}
+
+/** All weight on expert `cluster`. */
+export const onlyExpert = (run: FinishedRun, cluster: number): number[] =>
+  Array.from({ length: run.config.clusters }, (_, c) => (c === cluster ? 1 : 0));
+
+/** Whether the run is a family of models to choose from. */
+export const hasExperts = (run: FinishedRun): boolean => run.config.method === 'mixture' || run.config.bank !== null;
 
 /** The dense model of `run` for the domain whose text is `corpus`. */
 export async function chooseExpert(
@@ -47,78 +77,109 @@ export async function chooseExpert(
   run: FinishedRun,
   corpus: Corpus,
   choice: ExpertChoice,
+  signal?: AbortSignal,
 ): Promise<Chosen> {
-  const { config } = run;
-  const specs = transformerParameters(config.model);
-  if (config.clusters === 0)
-    return { values: stageWeights(run, 'main', specs), histogram: [], entropy: 0, cluster: null, coverage: null };
-  const { clustering, embedder } = loadClustering(run.path, backend);
-  const histogram = await domainHistogram(backend, clustering, embedder, corpus);
-  const frequent = histogram.reduce((best, h, c) => (h > histogram[best]! ? c : best), 0);
-  const placement = {
-    histogram: Array.from(histogram),
-    entropy: entropy(histogram),
-    cluster: frequent,
-    coverage: coverage(histogram, genericHistogram(clustering)),
-  };
-  if (config.method === 'importance') return { values: stageWeights(run, 'main', specs), ...placement };
+  const placement = await placeDomain(backend, run, corpus, signal);
+  if (!hasExperts(run)) return { values: await expertValues(backend, run, null), weights: null, ...placement };
 
-  await using family = await openFamily(backend, run, clustering);
-  const only = (c: number) => Float64Array.from(oneHot(config.clusters, c));
-  if (choice === 'histogram') return { values: await family.at(histogram), ...placement };
-  if (choice === 'distance') {
-    const { embeddings, lengths } = await embedCorpus(clustering, embedder, corpus);
-    return { values: await family.at(distanceWeights(clustering, embeddings, lengths)), ...placement };
+  await using family = await openFamily(backend, run);
+  if (choice === 'fitted') {
+    const values = await family.fitted(placement.histogram, corpus, signal);
+    return { values, weights: null, ...placement };
   }
-  if (choice === 'fitted') return { values: await family.fitted(histogram, corpus), ...placement };
-  if (choice === 'frequent') return { values: await family.at(only(frequent)), ...placement };
-  let best: { values: Map<string, Float32Array>; nll: number; cluster: number } | undefined;
-  for (let c = 0; c < config.clusters; c++) {
-    const values = await family.at(only(c));
-    const { nll } = await evaluateValues(backend, run, values, corpus);
-    if (best === undefined || nll < best.nll) best = { values, nll, cluster: c };
+  if (choice !== 'lowest-loss') {
+    const weights =
+      choice === 'histogram'
+        ? placement.histogram
+        : choice === 'distance'
+          ? await weightsByDistance(backend, run, corpus, signal)
+          : onlyExpert(run, placement.cluster!);
+    return { values: await family.at(weights), weights, ...placement };
   }
-  return { ...placement, values: best!.values, cluster: best!.cluster };
+  let best: { values: Map<string, Float32Array>; weights: number[]; nll: number; cluster: number } | undefined;
+  for (let cluster = 0; cluster < run.config.clusters; cluster++) {
+    const weights = onlyExpert(run, cluster);
+    const values = await family.at(weights);
+    const { nll } = await evaluateValues(backend, run, values, corpus, { signal });
+    if (best === undefined || nll < best.nll) best = { values, weights, nll, cluster };
+  }
+  return { ...placement, values: best!.values, weights: best!.weights, cluster: best!.cluster };
 }
 
-/** Perplexity of one dense model of a run. */
-export async function evaluateValues(
+/** The dense model of `run` for weights over its experts, which sum to 1; null for a run without experts. */
+export async function expertValues(
   backend: Backend,
   run: FinishedRun,
+  weights: ArrayLike<number> | null,
+): Promise<ReadonlyMap<string, Float32Array>> {
+  if (weights === null) return stageWeights(run, 'main', transformerParameters(run.config.model));
+  await using family = await openFamily(backend, run);
+  return await family.at(weights);
+}
+
+/** Perplexity of a dense model of a run. */
+export async function evaluateValues(
+  backend: Backend,
+  run: { readonly config: Pick<RunConfig, 'model'> },
   values: ReadonlyMap<string, Float32Array>,
   corpus: Corpus,
+  options: EvaluationOptions = {},
 ): Promise<Evaluation> {
-  const parameters = new ParameterSet(backend, transformerParameters(run.config.model), { trainable: false });
+  const { model } = run.config;
+  return await withValues(backend, model, values, (parameters) =>
+    evaluateCorpus(backend, model, parameters, corpus, options),
+  );
+}
+
+/** Puts values on the backend for as long as `work` takes. */
+export async function withValues<T>(
+  backend: Backend,
+  model: TransformerConfig,
+  values: ReadonlyMap<string, Float32Array>,
+  work: (parameters: ParameterSet) => Promise<T>,
+): Promise<T> {
+  const parameters = new ParameterSet(backend, transformerParameters(model), { trainable: false });
   try {
     values.forEach((v, name) => {
       parameters.write(name, v);
     });
-    return await evaluateCorpus(backend, run.config.model, parameters, corpus);
+    return await work(parameters);
   } finally {
     parameters.dispose();
   }
 }
 
-/** The dense model of a run's sizes before any training: where a model that knows only the domain starts. */
-export async function untrained(backend: Backend, run: FinishedRun, seed: number): Promise<Chosen> {
-  const parameters = new ParameterSet(backend, transformerParameters(run.config.model), { trainable: false });
+/** The dense model before any training: where a model that knows only the domain starts. */
+export async function untrained(backend: Backend, model: TransformerConfig, seed: number): Promise<Chosen> {
+  const parameters = new ParameterSet(backend, transformerParameters(model), { trainable: false });
   try {
     parameters.initialize(seed);
-    return { values: await parameters.readAll(), histogram: [], entropy: 0, cluster: null, coverage: null };
+    return { values: await parameters.readAll(), weights: null, ...NOWHERE };
   } finally {
     parameters.dispose();
   }
 }
 
 /** The dense models that a run's experts span. */
-interface Family extends AsyncDisposable {
+export interface Family extends AsyncDisposable {
   /** The model for weights over the experts, which sum to 1. */
-  at(weights: Float64Array): Promise<Map<string, Float32Array>>;
+  at(weights: ArrayLike<number>): Promise<Map<string, Float32Array>>;
   /** The same with coefficients fitted to a text. Throws SWEETSPOT_USAGE without a bank. */
-  fitted(weights: Float64Array, corpus: Corpus): Promise<Map<string, Float32Array>>;
+  fitted(weights: ArrayLike<number>, corpus: Corpus, signal?: AbortSignal): Promise<Map<string, Float32Array>>;
 }
 
-async function openFamily(backend: Backend, run: FinishedRun, clustering: Clustering): Promise<Family> {
+async function weightsByDistance(
+  backend: Backend,
+  run: FinishedRun,
+  corpus: Corpus,
+  signal?: AbortSignal,
+): Promise<number[]> {
+  const { clustering, embedder } = loadClustering(run.path, backend);
+  const { embeddings, lengths } = await embedCorpus(clustering, embedder, corpus, { signal });
+  return Array.from(distanceWeights(clustering, embeddings, lengths));
+}
+
+export async function openFamily(backend: Backend, run: FinishedRun): Promise<Family> {
   const { config } = run;
   if (config.method === 'mixture') {
     const specs = transformerParameters(config.model);
@@ -153,9 +214,10 @@ async function openFamily(backend: Backend, run: FinishedRun, clustering: Cluste
   weightsOfRun.forEach((values, name) => {
     parameters.write(name, values);
   });
-  const condition = (weights: Float64Array): Float32Array => {
+  const clustering = bank.conditioning === 'embedding' ? loadClustering(run.path, backend).clustering : undefined;
+  const condition = (weights: ArrayLike<number>): Float32Array => {
     if (bank.conditioning === 'histogram') return Float32Array.from(weights);
-    if (bank.conditioning === 'embedding') return meanEmbedding(clustering, weights);
+    if (bank.conditioning === 'embedding') return meanEmbedding(clustering!, weights);
     const experts = weightsOfRun.get(EXPERTS)!;
     const m = bank.expertVector;
     const vector = new Float64Array(m);
@@ -165,10 +227,10 @@ async function openFamily(backend: Backend, run: FinishedRun, clustering: Cluste
   };
   return {
     at: (weights) => instantiate(backend, config.model, bank, parameters, condition(weights)),
-    async fitted(weights, corpus) {
+    async fitted(weights, corpus, signal) {
       const start = await coefficientsOf(backend, bank, parameters, condition(weights));
       const { seed, precision, model } = config;
-      const found = await fitCoefficients(backend, model, bank, parameters, start, corpus, { seed, precision });
+      const found = await fitCoefficients(backend, model, bank, parameters, start, corpus, { seed, precision, signal });
       return instantiate(backend, model, bank, parameters, found);
     },
     async [Symbol.asyncDispose]() {

@@ -31,7 +31,7 @@ import {
 } from '../train/teacher.js';
 import { chooseExpert, EXPERT_CHOICES, type ExpertChoice, type Placement, untrained } from './choose.js';
 import { stepsFlops } from './context.js';
-import { type Method, openRun, readJson, requireSame, withDefaults } from './run.js';
+import { type Method, openRun, type RunConfig, readJson, requireSame, withDefaults } from './run.js';
 
 export interface SpecializeOptions {
   readonly backend: Backend;
@@ -111,6 +111,45 @@ export function splitHeldout(corpus: Corpus, share: number, contextLength: numbe
   return { train, heldout };
 }
 
+export interface FinetuneOptions
+  extends Pick<
+    SpecializeOptions,
+    'fromScratch' | 'epochs' | 'steps' | 'learningRate' | 'batchTokens' | 'adamw' | 'lora' | 'precision' | 'seed'
+  > {
+  /** Fine-tuning tokens at most. Default: no limit. */
+  readonly tokens?: number | undefined;
+  /** Held-out evaluations without improvement before stopping. Default 5. */
+  readonly patience?: number | undefined;
+}
+
+/** How a model pretrained as `config` says is fine-tuned on `trainTokens` tokens: defaults filled, epochs turned into steps. */
+export function finetuneSettings(
+  config: Pick<RunConfig, 'batch' | 'model' | 'schedule' | 'adamw' | 'muon' | 'precision' | 'seed'>,
+  trainTokens: number,
+  options: FinetuneOptions,
+) {
+  const { contextLength } = config.model;
+  const batchTokens = options.batchTokens ?? (config.batch * contextLength) / 2;
+  const batch = Math.max(1, Math.round(batchTokens / contextLength));
+  const stepTokens = batch * contextLength;
+  const perEpoch = Math.max(1, Math.ceil(trainTokens / stepTokens));
+  const most = options.tokens === undefined ? 30_000 : Math.max(1, Math.ceil(options.tokens / stepTokens));
+  const steps = options.steps ?? Math.min(30_000, most, Math.ceil((options.epochs ?? 10) * perEpoch));
+  const whole = options.fromScratch === true || options.lora !== undefined;
+  return {
+    steps,
+    batch,
+    learningRate: options.learningRate ?? config.schedule.peak / (whole ? 1 : 3),
+    evaluateEvery: Math.max(1, Math.min(50, Math.ceil(perEpoch / 2), Math.ceil(steps / 10))),
+    patience: options.patience ?? 5,
+    adamw: { ...config.adamw, ...defined(options.adamw) },
+    muon: config.muon,
+    lora: options.lora === undefined ? null : loraSettings(options.lora),
+    precision: options.precision ?? config.precision,
+    seed: options.seed ?? config.seed,
+  };
+}
+
 /**
  * Throws SWEETSPOT_USAGE, _INPUT (no text, less than one window), _EXISTS (out exists), _LOCKED, _MISMATCH before anything is
  * changed, SWEETSPOT_ABORTED on interrupt: the work so far is in `<out>.part` and the same call goes on with it.
@@ -147,33 +186,10 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
   const begin = performance.now();
   const chosen =
     options.fromScratch === true
-      ? await untrained(backend, run, options.seed ?? 0)
-      : await chooseExpert(backend, run, train, choice);
-  const batch = Math.max(
-    1,
-    Math.round((options.batchTokens ?? (run.config.batch * model.contextLength) / 2) / model.contextLength),
-  );
-  const perEpoch = Math.max(1, Math.ceil(train.tokens / (batch * model.contextLength)));
-  const steps = options.steps ?? Math.min(30_000, Math.ceil((options.epochs ?? 10) * perEpoch));
-  const whole = options.fromScratch === true || options.lora !== undefined;
-  const peak = options.learningRate ?? run.config.schedule.peak / (whole ? 1 : 3);
-  using generic = options.replay === undefined ? undefined : Corpus.open(options.replay.corpus);
-  if (generic !== undefined && generic.tokenizerHash !== run.config.tokenizerHash) {
-    throw new SweetspotError('SWEETSPOT_MISMATCH', {
-      what: `the corpus ${options.replay!.corpus} has another tokenizer than the run`,
-      expected: run.config.tokenizerHash,
-      found: generic.tokenizerHash,
-      fix: 'give the corpus folder that the run was pretrained on',
-    });
-  }
-  const replayShare = options.replay?.share ?? 0.01;
-  if (!(replayShare >= 0 && replayShare < 1)) {
-    throw new SweetspotError('SWEETSPOT_USAGE', {
-      what: 'the share of generic text',
-      expected: 'from 0 to below 1',
-      found: String(replayShare),
-    });
-  }
+      ? await untrained(backend, model, options.seed ?? 0)
+      : await chooseExpert(backend, run, train, choice, options.signal);
+  const settings = finetuneSettings(run.config, train.tokens, options);
+  using generic = openReplay(options, run.config);
   const teacher = options.teacher === undefined ? undefined : openTeacher(options, run.tokenizer);
   const part = `${out}.part`;
   mkdirSync(`${part}/checkpoints`, { recursive: true });
@@ -184,16 +200,16 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
     domain: createHash('sha256').update(domainBytes(domain)).digest('hex'),
     expert: options.fromScratch === true ? 'none' : choice,
     heldout: share,
-    steps,
-    learningRate: peak,
-    batch,
-    adamw: { ...run.config.adamw, ...defined(options.adamw) },
-    muon: run.config.muon,
-    lora: options.lora === undefined ? null : loraSettings(options.lora),
-    replay: generic === undefined ? 0 : replayShare,
+    steps: settings.steps,
+    learningRate: settings.learningRate,
+    batch: settings.batch,
+    adamw: settings.adamw,
+    muon: settings.muon,
+    lora: settings.lora,
+    replay: generic?.share ?? 0,
     teacher: teacher === undefined ? null : { ...teacher.settings, weights: teacher.hash },
-    precision: choosePrecision(backend, options.precision ?? run.config.precision),
-    seed: options.seed ?? run.config.seed,
+    precision: choosePrecision(backend, settings.precision),
+    seed: settings.seed,
   };
   const planFile = path.join(part, 'config.json');
   if (existsSync(planFile)) requireSame(part, planDefaults(readJson(planFile)), planDefaults(plan));
@@ -210,18 +226,10 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
     train,
     heldout,
     {
-      steps,
-      learningRate: peak,
-      batch,
-      evaluateEvery: Math.max(1, Math.min(50, Math.ceil(perEpoch / 2), Math.ceil(steps / 10))),
-      patience: 5,
-      adamw: plan.adamw,
-      muon: plan.muon,
-      lora: plan.lora,
-      replay: generic && { corpus: generic, share: replayShare },
-      lessons: lessons && { ...lessons.word, ...teacher!.settings },
+      ...settings,
       precision: plan.precision,
-      seed: plan.seed,
+      replay: generic,
+      lessons: lessons && { ...lessons.word, ...teacher!.settings },
     },
     { folder: part, onProgress: options.onProgress, signal: options.signal },
   );
@@ -241,7 +249,7 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
     flops:
       (lessons?.flops ?? 0) +
       (plan.lora === null
-        ? stepsFlops({ model, muon: plan.muon, batch }, result.tokens)
+        ? stepsFlops({ model, muon: plan.muon, batch: settings.batch }, result.tokens)
         : loraTrainingFlops(model, plan.lora.rank, result.tokens)),
     seconds: (performance.now() - begin) / 1000,
   };
@@ -255,6 +263,33 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
 /** What folders from before there was a choice mean. */
 const planDefaults = (plan: unknown): unknown =>
   withDefaults({ lora: null, teacher: null, replay: 0, ...(plan as object) });
+
+/** The generic text to mix in, checked. Its corpus is closed by who asked. */
+function openReplay(
+  { replay }: SpecializeOptions,
+  config: RunConfig,
+): (Disposable & { corpus: Corpus; share: number }) | undefined {
+  if (replay === undefined) return undefined;
+  const share = replay.share ?? 0.01;
+  if (!(share >= 0 && share < 1)) {
+    throw new SweetspotError('SWEETSPOT_USAGE', {
+      what: 'the share of generic text',
+      expected: 'from 0 to below 1',
+      found: String(share),
+    });
+  }
+  const corpus = Corpus.open(replay.corpus);
+  if (corpus.tokenizerHash !== config.tokenizerHash) {
+    corpus[Symbol.dispose]();
+    throw new SweetspotError('SWEETSPOT_MISMATCH', {
+      what: `the corpus ${replay.corpus} has another tokenizer than the run`,
+      expected: config.tokenizerHash,
+      found: corpus.tokenizerHash,
+      fix: 'give the corpus folder that the run was pretrained on',
+    });
+  }
+  return { corpus, share, [Symbol.dispose]: () => corpus[Symbol.dispose]() };
+}
 
 interface OpenTeacher {
   readonly settings: TeacherSettings;

@@ -1,0 +1,204 @@
+// The file of an experiment, section by section. Sections and systems are checked one by one, so that one message can list
+// everything that is wrong (read.ts). A setting of a system may be a list: the system then stands for the whole grid.
+// To add a setting: give it a line in `settings`, name it in the methods that read it (methods.ts), use it in `pretrainOptions` (plan.ts).
+import * as z from 'zod';
+import { parseCount } from '../io/numbers.js';
+import { EXPERT_CHOICES } from '../methods/choose.js';
+import { SLICE_TYPES } from '../nn/parameters.js';
+import { SCHEDULE_SHAPES } from '../optim/schedule.js';
+import { PRECISIONS } from '../train/precision.js';
+
+/** A whole number of `least` or more, written as in 4096, 20_000, 1.5k or 10M. */
+export const count = (least = 1) =>
+  z.union([z.number(), z.string()], 'a whole number, like 4096, 20_000 or 10M').transform((value, context) => {
+    const parsed = parseCount(String(value));
+    if (parsed === undefined || parsed < least) {
+      context.issues.push({
+        code: 'custom',
+        message: `a whole number from ${least} up, like 4096, 20_000 or 10M`,
+        input: value,
+      });
+      return z.NEVER;
+    }
+    return parsed;
+  });
+
+/** One value, or a list of them. */
+const many = <T extends z.ZodType>(one: T) =>
+  z.preprocess((value) => (Array.isArray(value) ? value : [value]), z.array(one).min(1));
+
+const name = z.string().regex(/^[^|\n]{1,60}$/, 'a name of 1 to 60 characters');
+const paths = many(z.string().min(1));
+const share = z.number().min(0).max(1);
+const rate = z.number().positive().max(10);
+
+export const CHOICES = [...EXPERT_CHOICES, 'all'] as const;
+/** `all` fine-tunes the expert of every cluster and keeps the best. */
+export type Choice = (typeof CHOICES)[number];
+
+/** Every setting of pretraining there is. What each means: `PretrainOptions` (methods/pretrain.ts) and docs/experiments.md. */
+export const settings = {
+  model: z.string(),
+  tokens: count(),
+  batchTokens: count(),
+  learningRate: rate,
+  weightDecay: z.number().min(0),
+  optimizer: z.enum(['adamw', 'muon']),
+  schedule: z.enum(SCHEDULE_SHAPES as ['cosine', 'linear', 'constant', 'wsd']),
+  zeroOutputs: z.boolean(),
+  clip: z.number().min(0),
+  precision: z.enum(PRECISIONS as ['fp32', 'bf16']),
+  clusters: count(2).refine((k) => k <= 4096, '2 to 4096 clusters'),
+  domainTokens: count(2),
+  shrink: share,
+  repeatCap: z.number().positive(),
+  singleCluster: z.boolean(),
+  trunkShare: share,
+  slices: count(),
+  expertVector: count(),
+  projectedLayers: z.array(count(0)),
+  shared: z.boolean(),
+  sliceType: z.enum(SLICE_TYPES as ['f32', 'bf16']),
+  mlpWidth: count(),
+  mixtures: count(),
+  support: z.array(count()),
+} as const;
+export type SettingName = keyof typeof settings;
+
+/** Values of the settings of one system of the grid; those not given have the defaults of `pretrain`. */
+export type Settings = { readonly [K in SettingName]?: z.output<(typeof settings)[K]> };
+
+/** Settings that any method reads. */
+export const COMMON = [
+  'model',
+  'tokens',
+  'batchTokens',
+  'learningRate',
+  'weightDecay',
+  'optimizer',
+  'schedule',
+  'zeroOutputs',
+  'clip',
+  'precision',
+] as const satisfies readonly SettingName[];
+
+/** Settings whose values are lists themselves: a list of lists is a grid, a single one is a value. */
+const LISTS = ['projectedLayers', 'support'] as const satisfies readonly SettingName[];
+const isList = (setting: SettingName): setting is (typeof LISTS)[number] =>
+  (LISTS as readonly string[]).includes(setting);
+
+/** The given settings, each one value or a list. */
+export const grid = (names: readonly SettingName[]): z.ZodRawShape =>
+  Object.fromEntries(
+    names.map((setting) => [
+      setting,
+      isList(setting)
+        ? z
+            .preprocess(
+              (value) => (Array.isArray(value) && !Array.isArray(value[0]) ? [value] : value),
+              z.array(settings[setting]).min(1),
+            )
+            .optional()
+        : many(settings[setting]).optional(),
+    ]),
+  );
+
+export const finetuneShape = {
+  epochs: z.number().positive().optional(),
+  steps: count().optional(),
+  tokens: count().optional(),
+  batchTokens: count().optional(),
+  learningRate: rate.optional(),
+  patience: count().optional(),
+  heldout: z.number().positive().max(0.5).optional(),
+};
+const finetune = z.strictObject(finetuneShape);
+export type Finetune = z.output<typeof finetune>;
+
+const model = z.strictObject({
+  hiddenSize: count(),
+  layers: count(),
+  heads: count(),
+  kvHeads: count().optional(),
+  headDim: count().optional(),
+  intermediateSize: count().optional(),
+  qkNorm: z.boolean().optional(),
+  tieEmbeddings: z.boolean().optional(),
+});
+
+/** The sections of a file but `systems`, whose schema depends on the method. */
+export const sections = {
+  name: name.optional(),
+  corpus: z.strictObject({
+    /** A corpus that exists, instead of `input`. */
+    folder: z.string().min(1).optional(),
+    input: paths.optional(),
+    vocabulary: count(257).optional(),
+    trainBytes: count().optional(),
+    context: count(),
+    /** Held-out generic text. */
+    test: paths.optional(),
+  }),
+  domains: z.array(z.strictObject({ name, train: paths, test: paths })).min(1),
+  /** In-domain tokens; each may have fine-tuning settings of its own. */
+  sizes: many(
+    z.union(
+      [count(2).transform((tokens) => ({ tokens, finetune: {} as Finetune })), sized()],
+      'a number of tokens, or {tokens, finetune}',
+    ),
+  ),
+  /** Test tokens at most, of each domain and of generic text. */
+  testTokens: count().optional(),
+  seeds: many(count(0)).optional(),
+  models: z.record(z.string().min(1), model).refine((all) => Object.keys(all).length > 0, 'at least one model'),
+  pretrain: z.strictObject(grid(COMMON)) as z.ZodType<{ readonly [K in SettingName]?: readonly unknown[] }>,
+  /** `false`: nothing is fine-tuned. */
+  finetune: z.union([finetune, z.literal(false)], 'settings of fine-tuning, or false').optional(),
+};
+
+function sized() {
+  return z
+    .strictObject({ tokens: count(2), finetune: finetune.optional() })
+    .transform((size) => ({ tokens: size.tokens, finetune: size.finetune ?? ({} as Finetune) }));
+}
+
+export type Sections = { readonly [K in keyof typeof sections]: z.output<(typeof sections)[K]> };
+export type ModelSizes = z.output<typeof model>;
+
+/** A system as the file says it, before its lists are expanded. */
+export interface SystemEntry {
+  readonly name: string;
+  readonly method: string;
+  readonly expert: readonly Choice[];
+  readonly finetune: boolean;
+  readonly grid: { readonly [K in SettingName]?: readonly unknown[] };
+}
+
+/** Schema of a system of a method that reads `names` and, with `experts`, chooses among them. */
+export const systemSchema = (method: string, names: readonly SettingName[], experts: boolean) =>
+  z
+    .strictObject({
+      name,
+      method: z.literal(method),
+      ...(experts ? { expert: many(z.enum(CHOICES)).optional() } : {}),
+      finetune: z.boolean().optional(),
+      ...grid([...COMMON, ...names]),
+    })
+    .transform((all): SystemEntry => {
+      const { name, method, expert, finetune, ...rest } = all as unknown as SystemEntry['grid'] & Partial<SystemEntry>;
+      return {
+        name: name!,
+        method: method!,
+        expert: expert ?? ['histogram'],
+        finetune: finetune ?? true,
+        grid: rest as SystemEntry['grid'],
+      };
+    });
+
+/** A whole experiment, with absolute paths. */
+export interface Experiment extends Omit<Sections, 'name' | 'seeds' | 'finetune'> {
+  readonly name: string;
+  readonly seeds: readonly number[];
+  readonly finetune: Finetune | false;
+  readonly systems: readonly SystemEntry[];
+}
