@@ -25,9 +25,8 @@ test.before(async () => {
   tokenizer = await smallTokenizer();
   for (const [name, given] of layouts) {
     const config = smallConfig(tokenizer.vocabSize, given);
-    await saveDenseFolder(join(root, name), config, randomValues(config, name), tokenizer, {
-      'README.md': '# hello\n',
-    });
+    const extra = { 'README.md': '# hello\n' };
+    await saveDenseFolder(join(root, name), config, randomValues(config, name), tokenizer, extra, { own: true });
   }
 });
 

@@ -38,7 +38,7 @@ export interface CompareOptions {
   /** Passed on to every pretraining. */
   readonly pretrain: Pick<
     PretrainOptions,
-    'tokens' | 'model' | 'bank' | 'batchTokens' | 'learningRate' | 'trunkShare' | 'shrink' | 'seed'
+    'tokens' | 'model' | 'bank' | 'moe' | 'balance' | 'batchTokens' | 'learningRate' | 'trunkShare' | 'shrink' | 'seed'
   >;
   /** Clusters of mixture and projected network, and of importance sampling. */
   readonly clusters: number;
@@ -170,7 +170,7 @@ async function compareCell(
   domainTokens: number,
 ) {
   const { backend } = options;
-  const { model, schedule, adamw, muon, seed } = run.config;
+  const { model, schedule, adamw, muon, balance, seed } = run.config;
   const begin = performance.now();
   const text = await domainCorpus(domain.train, run.tokenizer, { maxTokens: domainTokens });
   const test = await domainCorpus(domain.test, run.tokenizer, { maxTokens: options.testTokens });
@@ -201,6 +201,7 @@ async function compareCell(
       patience: 6,
       adamw,
       muon,
+      balance,
       seed,
     },
     { onProgress: named(options.onProgress, `${method} ${domain.name}`), signal: options.signal },

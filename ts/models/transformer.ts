@@ -1,5 +1,5 @@
-// The dense transformer, Llama layout, in the order of its computation. What differs between models is passed in: where
-// weights come from (dense or a bank), how attention sees the past (a window or a cache).
+// The transformer, Llama layout, in the order of its computation; feed-forward blocks may be routed (moe.ts). What differs
+// between models is passed in: where weights come from (dense or a bank), how attention sees the past (a window or a cache).
 
 import type { ParameterSpec } from '../nn/parameters.js';
 import { attention, type HeadShape, rope } from '../ops/attention.js';
@@ -10,6 +10,7 @@ import { qkNorm, rmsNorm } from '../ops/norm.js';
 import { swiglu } from '../ops/swiglu.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { TransformerConfig } from './config.js';
+import { type Routing, routedFeedForward, routedParameters } from './moe.js';
 
 /** Parameters of layer i, by name. The three attention inputs are one matrix, and so are gate and up. */
 export const layerNames = (i: number) => ({
@@ -31,7 +32,7 @@ export function initialStd(config: TransformerConfig): { inner: number; residual
   return { inner, residual: inner / Math.sqrt(2 * config.layers) };
 }
 
-/** Every parameter of the dense model. */
+/** Every parameter of the model that is served. */
 export function transformerParameters(config: TransformerConfig): ParameterSpec[] {
   const { vocabSize: V, hiddenSize: C, intermediateSize: F, heads: H, kvHeads, headDim: D } = config;
   const std = initialStd(config);
@@ -60,8 +61,11 @@ export function transformerParameters(config: TransformerConfig): ParameterSpec[
     if (config.qkNorm) specs.push(ones(names.qNorm, D), ones(names.kNorm, D));
     specs.push(hidden(names.attentionOut, [C, H * D], std.residual));
     specs.push(ones(names.postNorm, C));
-    specs.push(hidden(names.gateUp, [2 * F, C], std.inner, [F, F]));
-    specs.push(hidden(names.down, [C, F], std.residual));
+    if (config.moe?.layers.includes(i)) specs.push(...routedParameters(config, config.moe, i, std));
+    else {
+      specs.push(hidden(names.gateUp, [2 * F, C], std.inner, [F, F]));
+      specs.push(hidden(names.down, [C, F], std.residual));
+    }
   }
   specs.push(ones('final_norm', C));
   if (!config.tieEmbeddings) specs.push(matrix('output', [V, C], std.inner));
@@ -71,7 +75,9 @@ export function transformerParameters(config: TransformerConfig): ParameterSpec[
 /** The same, with both projections into the residual stream at zero: every layer starts as the identity. */
 export const zeroOutputs = (specs: readonly ParameterSpec[]): ParameterSpec[] =>
   specs.map((spec) =>
-    /\.(attention\.out|ffn\.down)$/.test(spec.name) ? { ...spec, init: { kind: 'constant', value: 0 } } : spec,
+    /\.(attention\.out|(ffn|moe|shared)\.down)$/.test(spec.name)
+      ? { ...spec, init: { kind: 'constant', value: 0 } }
+      : spec,
   );
 
 /** Where a forward pass looks its parameters up: a ParameterSet, or what stands for one. */
@@ -87,8 +93,10 @@ export interface ForwardParts {
   readonly linear?: Linear;
   /** How rows of a layer see earlier ones. Default: causal attention inside each of the B windows. */
   readonly attend?: (qkv: Tensor, layer: number) => Tensor;
-  /** The feed-forward block of a layer. Default: gate_up and down of `parameters`. */
+  /** The feed-forward block of a layer. Default: gate_up and down of `parameters`, or its experts. */
   readonly feedForward?: (x: Tensor, layer: number) => Tensor;
+  /** Sees what the routers of that default decide. */
+  readonly watch?: (routing: Routing, layer: number) => void;
 }
 
 export const denseLinear =
@@ -115,7 +123,10 @@ export function transformer(
   const heads = headShape(config);
   const attend = parts.attend ?? ((qkv) => attention(qkv, heads));
   const project = parts.linear ?? denseLinear(parameters);
-  const feedForward = parts.feedForward ?? denseFeedForward(project);
+  const dense = denseFeedForward(project);
+  const feedForward =
+    parts.feedForward ??
+    (config.moe === null ? dense : routedFeedForward(config.moe, parameters, project, dense, parts.watch));
   const w = (name: string) => parameters.tensor(name);
 
   let x = embedding(w('embedding'), tokens); // (B, T, C)

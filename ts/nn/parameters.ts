@@ -1,12 +1,13 @@
 // The parameters of one model: named tensors in a few flat buffers, so that the optimizer and the gradient norm are one row
 // for many tensors. Order in the flat buffers: matrices at the ends of the model (weight decay), hidden matrices (the same, or
-// Muon), vectors (none), coefficients of a bank (their own learning rate), each a contiguous range. Slices of a bank live apart: they have no gradient buffer (see ts/ops/bank.ts)
+// Muon), vectors (none), coefficients of a bank (their own learning rate), each a contiguous range. State follows: values that
+// belong to the model and are not learnt by gradient (the bias of a router); it has no moments. Slices of a bank live apart: they have no gradient buffer (see ts/ops/bank.ts)
 // and are stored tile by tile, slices[tile][r][256], so that one pass over memory makes the weights.
 import type { Backend, BufferId } from '../backend/backend.js';
 import { Prng } from '../tensor/prng.js';
 import { bufferTensor, sizeOf, type Tensor } from '../tensor/tensor.js';
 
-export type ParameterKind = 'matrix' | 'hidden' | 'vector' | 'coefficients' | 'slices';
+export type ParameterKind = 'matrix' | 'hidden' | 'vector' | 'coefficients' | 'slices' | 'state';
 
 export type Initializer =
   | { readonly kind: 'normal'; readonly std: number }
@@ -16,7 +17,7 @@ export type Initializer =
 
 export interface ParameterSpec {
   readonly name: string;
-  /** Slices: (R, ...matrix). */
+  /** Slices: (R, ...matrix); hidden: a matrix, or as many alike as the axes before it say. */
   readonly shape: readonly number[];
   readonly kind: ParameterKind;
   readonly init: Initializer;
@@ -26,7 +27,7 @@ export interface ParameterSpec {
 
 /** A contiguous range of the flat buffers: what one optimizer row works on. */
 export interface ParameterRange {
-  readonly kind: Exclude<ParameterKind, 'slices'>;
+  readonly kind: Exclude<ParameterKind, 'slices' | 'state'>;
   readonly value: Tensor;
   readonly grad: Tensor;
   readonly m: Tensor;
@@ -69,6 +70,7 @@ export class ParameterSet {
     this.trainable = options.trainable;
     const flat = FLAT.map((kind) => specs.filter((spec) => spec.kind === kind));
     const bank = specs.filter((spec) => spec.kind === 'slices');
+    const state = specs.filter((spec) => spec.kind === 'state');
     const place = (list: readonly ParameterSpec[], from: number): number => {
       let at = from;
       for (const spec of list) {
@@ -83,10 +85,11 @@ export class ParameterSet {
       this.#begins.set(kind, bounds[i]!);
     });
     const total = bounds.at(-1)!;
+    const all = place(state, total);
     const bankTotal = place(bank, 0);
     const make = (floats: number, wanted: boolean) => (wanted && floats > 0 ? backend.alloc(floats * 4) : undefined);
     this.#buffers = {
-      value: make(total, true),
+      value: make(all, true),
       grad: make(total, this.trainable),
       m: make(total, this.trainable),
       v: make(total, this.trainable),
@@ -109,6 +112,8 @@ export class ParameterSet {
         this.#tensors.set(spec.name, this.trainable ? { ...value, grad } : value);
       }
     }
+    for (const spec of state)
+      this.#tensors.set(spec.name, tensor(spec.name, spec.shape, this.#buffers.value, this.#offsets.get(spec.name)!));
     for (const spec of bank) {
       const value = tensor(spec.name, spec.shape, this.#buffers.slices, this.#offsets.get(spec.name)!, this.trainable);
       this.#tensors.set(spec.name, value);
@@ -191,9 +196,14 @@ export class ParameterSet {
     return spec.kind === 'slices' ? fromTiles(values, spec.shape[0]!) : values;
   }
 
+  /** The parameters that have this moment. */
+  specsWith(moment: Moment): readonly ParameterSpec[] {
+    return moment === 'value' ? this.specs : this.specs.filter(({ kind }) => kind !== 'state');
+  }
+
   /** Every parameter by name. */
   async readAll(moment: Moment = 'value'): Promise<Map<string, Float32Array>> {
-    const names = this.specs.map((spec) => spec.name);
+    const names = this.specsWith(moment).map((spec) => spec.name);
     const values = await Promise.all(names.map((name) => this.read(name, moment)));
     return new Map(names.map((name, i) => [name, values[i]!]));
   }

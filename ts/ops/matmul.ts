@@ -1,6 +1,6 @@
 // y = op(a) op(b): the linear layers. Weights are stored (out, in) as in Hugging Face folders, so the forward pass of a
 // layer is N T, its input gradient N N, its weight gradient T N.
-import { expectWidth, tape } from '../autograd/tape.js';
+import { expectWidth, type Precision, tape } from '../autograd/tape.js';
 import { rowsOf, type Tensor } from '../tensor/tensor.js';
 
 export interface GemmShape {
@@ -9,15 +9,17 @@ export interface GemmShape {
   readonly k: number;
   readonly transA?: boolean;
   readonly transB?: boolean;
+  /** Default: that of the tape. */
+  readonly precision?: Precision | undefined;
 }
 
-/** The dim `precision` of every matrix product: that of the tape. */
-const precision = (): number => (tape().precision === 'bf16' ? 1 : 0);
+/** The dim `precision` of a matrix product. */
+const wordOf = (asked?: Precision): number => ((asked ?? tape().precision) === 'bf16' ? 1 : 0);
 
 /** The row itself, dense matrices, one batch: c = op(a) op(b) (+ bias) (+ add). */
 export function emitGemm(
   operands: { a: Tensor; b: Tensor; c: Tensor; bias?: Tensor | undefined; add?: Tensor | undefined },
-  { m, n, k, transA = false, transB = false }: GemmShape,
+  { m, n, k, transA = false, transB = false, precision }: GemmShape,
   alpha = 1,
 ): void {
   const dims = {
@@ -33,28 +35,28 @@ export function emitGemm(
     strideA: 0,
     strideB: 0,
     strideC: 0,
-    precision: precision(),
+    precision: wordOf(precision),
   };
   tape().emit('gemm', operands, dims, { alpha });
 }
 
-/** x (..., in) times w (out, in) transposed -> (..., out). */
-export function linear(x: Tensor, w: Tensor): Tensor {
+/** x (..., in) times w (out, in) transposed -> (..., out); its gradients are in the same precision. */
+export function linear(x: Tensor, w: Tensor, precision?: Precision): Tensor {
   const t = tape();
   const [out, width] = [w.shape[0]!, w.shape[1]!];
   expectWidth('linear', x, width);
   const rows = rowsOf(x);
   const y = t.temporary([...x.shape.slice(0, -1), out], { requiresGrad: x.requiresGrad || w.requiresGrad });
-  emitGemm({ a: x, b: w, c: y }, { m: rows, n: out, k: width, transB: true });
+  emitGemm({ a: x, b: w, c: y }, { m: rows, n: out, k: width, transB: true, precision });
   t.node([y], () => {
     const dy = t.incoming(y);
     if (x.requiresGrad) {
       const dx = t.grad(x);
-      emitGemm({ a: dy, b: w, add: dx.add, c: dx.out }, { m: rows, n: width, k: out });
+      emitGemm({ a: dy, b: w, add: dx.add, c: dx.out }, { m: rows, n: width, k: out, precision });
     }
     if (w.requiresGrad) {
       const dw = t.grad(w);
-      emitGemm({ a: dy, b: x, add: dw.add, c: dw.out }, { m: out, n: width, k: rows, transA: true });
+      emitGemm({ a: dy, b: x, add: dw.add, c: dw.out }, { m: out, n: width, k: rows, transA: true, precision });
     }
   });
   return y;
@@ -95,7 +97,7 @@ export function groupedLinear(x: Tensor, w: Tensor, offsets: Tensor, count?: Ten
   t.emit(
     'grouped_gemm',
     { a: x, b: w, offsets, c: y },
-    { groups, rows, n: out, k: width, transB: 1, precision: precision() },
+    { groups, rows, n: out, k: width, transB: 1, precision: wordOf() },
     {},
   );
   t.node([y], () => {
@@ -105,7 +107,7 @@ export function groupedLinear(x: Tensor, w: Tensor, offsets: Tensor, count?: Ten
       t.emit(
         'grouped_gemm',
         { a: dy, b: w, offsets, add: dx.add, c: dx.out },
-        { groups, rows, n: width, k: out, transB: 0, precision: precision() },
+        { groups, rows, n: width, k: out, transB: 0, precision: wordOf() },
         {},
       );
     }
@@ -113,7 +115,7 @@ export function groupedLinear(x: Tensor, w: Tensor, offsets: Tensor, count?: Ten
       t.emit(
         'grouped_gemm_dw',
         { a: dy, b: x, offsets, count, dw },
-        { groups, rows, m: out, n: width, precision: precision() },
+        { groups, rows, m: out, n: width, precision: wordOf() },
         {},
       ),
     );

@@ -42,7 +42,7 @@ export function adamw(
   muonSettings?: MuonSettings | null,
 ): void {
   const t = tape();
-  for (const spec of parameters.specs) {
+  for (const spec of parameters.specsWith('m')) {
     const tensor = parameters.tensor(spec.name);
     const reached =
       spec.kind === 'slices'
