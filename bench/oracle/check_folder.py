@@ -5,7 +5,7 @@ Not part of the test suite, which needs no Python. To run it, from the root of t
     python3 -m venv venv-oracle
     venv-oracle/bin/pip install torch transformers tokenizers safetensors
     npm run build
-    node dist/bench/oracle/dump_logits.js make llama some.txt folder        (or qwen3; or any dense model folder)
+    node dist/bench/oracle/dump_logits.js make llama some.txt folder        (or qwen3, mixtral; or any model folder)
     node dist/bench/oracle/dump_logits.js dump folder some.txt dump.safetensors
     venv-oracle/bin/python bench/oracle/check_folder.py folder dump.safetensors
 

@@ -47,7 +47,10 @@ test.after.always(async () => {
 });
 
 /** A run, once in one go and once interrupted, which must give the same bits. */
-async function pretrainTwice(name: string, more: Partial<PretrainOptions>): Promise<{ result: RunResult; same: boolean }> {
+async function pretrainTwice(
+  name: string,
+  more: Partial<PretrainOptions>,
+): Promise<{ result: RunResult; same: boolean }> {
   const call = (out: string, control: Partial<PretrainOptions> = {}) =>
     pretrain({
       backend,
@@ -147,7 +150,10 @@ test.serial('routed: alive, specialised, the same bits after an interrupt, a Mix
     }
   }
   for (const text of texts) {
-    const [apart, alike] = [await evaluateValues(backend, run, values, text), await evaluateValues(backend, run, equal, text)];
+    const [apart, alike] = [
+      await evaluateValues(backend, run, values, text),
+      await evaluateValues(backend, run, equal, text),
+    ];
     t.true(apart.nll < alike.nll, `${apart.nll} with experts, ${alike.nll} with their mean`);
   }
 
@@ -160,35 +166,38 @@ test.serial('routed: alive, specialised, the same bits after an interrupt, a Mix
   t.is(backend.allocated(), 0);
 });
 
-test.serial('Switch with a shared expert and a steered choice: a folder of our own, adapters leave experts alone', async (t) => {
-  const { result, same } = await pretrainTwice('switch', {
-    moe: { experts: EXPERTS, topK: 1, normalize: false, width: 32, sharedWidth: 32, layers: [1] },
-    balance: { kind: 'bias', rate: 0.01 },
-  });
-  t.true(same);
-  t.true(result.facts['loadEntropy']! > 0.8 * Math.log(EXPERTS));
-  const run = openRun(at('switch'));
-  const text = await domainCorpus(at('law.jsonl'), run.tokenizer, {});
-  const { values } = await chooseExpert(backend, run, text, 'histogram');
-  const bias = values.get(routedNames(1).bias)!;
-  t.true(bias.some((b) => b !== 0) && bias.every((b) => Math.abs(b / 0.01 - Math.round(b / 0.01)) < 1e-2), `${bias}`);
+test.serial(
+  'Switch with a shared expert and a steered choice: a folder of our own, adapters leave experts alone',
+  async (t) => {
+    const { result, same } = await pretrainTwice('switch', {
+      moe: { experts: EXPERTS, topK: 1, normalize: false, width: 32, sharedWidth: 32, layers: [1] },
+      balance: { kind: 'bias', rate: 0.01 },
+    });
+    t.true(same);
+    t.true(result.facts['loadEntropy']! > 0.8 * Math.log(EXPERTS));
+    const run = openRun(at('switch'));
+    const text = await domainCorpus(at('law.jsonl'), run.tokenizer, {});
+    const { values } = await chooseExpert(backend, run, text, 'histogram');
+    const bias = values.get(routedNames(1).bias)!;
+    t.true(bias.some((b) => b !== 0) && bias.every((b) => Math.abs(b / 0.01 - Math.round(b / 0.01)) < 1e-2), `${bias}`);
 
-  const call = (out: string, more = {}) =>
-    specialize({ backend, run: at('switch'), domain: at('law.jsonl'), out: at(out), steps: 5, ...more });
-  const whole = await call('switch-law');
-  t.is(whole.architecture, 'SweetspotRoutedForCausalLM');
-  t.regex(specializeWarnings(whole, 'histogram', undefined).join(), /only sweetspot reads/);
-  await call('switch-lora', { lora: { rank: 2 }, learningRate: 0.01 });
-  const [tuned, adapted] = ['switch-law', 'switch-lora'].map((name) => DenseModel.load(backend, at(name)));
-  for (const name of [routedNames(1).gateUp, routedNames(1).bias])
-    t.deepEqual(await adapted!.parameters.read(name), values.get(name), name);
-  t.notDeepEqual(await adapted!.parameters.read(routedNames(1).sharedDown), values.get(routedNames(1).sharedDown));
-  t.notDeepEqual(await tuned!.parameters.read(routedNames(1).gateUp), values.get(routedNames(1).gateUp));
-  for (const model of [tuned, adapted]) model!.dispose();
-  const measured = await evaluate({ backend, model: at('switch-law'), text: at('law.jsonl') });
-  t.true(Number.isFinite(measured.macro.perplexity));
-  t.is(backend.allocated(), 0);
-});
+    const call = (out: string, more = {}) =>
+      specialize({ backend, run: at('switch'), domain: at('law.jsonl'), out: at(out), steps: 5, ...more });
+    const whole = await call('switch-law');
+    t.is(whole.architecture, 'SweetspotRoutedForCausalLM');
+    t.regex(specializeWarnings(whole, 'histogram', undefined).join(), /only sweetspot reads/);
+    await call('switch-lora', { lora: { rank: 2 }, learningRate: 0.01 });
+    const [tuned, adapted] = ['switch-law', 'switch-lora'].map((name) => DenseModel.load(backend, at(name)));
+    for (const name of [routedNames(1).gateUp, routedNames(1).bias])
+      t.deepEqual(await adapted!.parameters.read(name), values.get(name), name);
+    t.notDeepEqual(await adapted!.parameters.read(routedNames(1).sharedDown), values.get(routedNames(1).sharedDown));
+    t.notDeepEqual(await tuned!.parameters.read(routedNames(1).gateUp), values.get(routedNames(1).gateUp));
+    for (const model of [tuned, adapted]) model!.dispose();
+    const measured = await evaluate({ backend, model: at('switch-law'), text: at('law.jsonl') });
+    t.true(Number.isFinite(measured.macro.perplexity));
+    t.is(backend.allocated(), 0);
+  },
+);
 
 /** A stage of 60 steps that starts with the whole load on one expert, `push` ahead of the others. */
 async function collapsed(push: number, balance: BalanceSettings) {
@@ -200,7 +209,10 @@ async function collapsed(push: number, balance: BalanceSettings) {
   });
   const parameters = new ParameterSet(backend, transformerParameters(config), { trainable: true });
   parameters.initialize(1);
-  parameters.write(routedNames(1).bias, Float32Array.from({ length: EXPERTS }, (_, e) => (e === 2 ? push : 0)));
+  parameters.write(
+    routedNames(1).bias,
+    Float32Array.from({ length: EXPERTS }, (_, e) => (e === 2 ? push : 0)),
+  );
   const windows = cutWindows(corpus, config.contextLength);
   const { loads } = await runStage(backend, {
     stage: 'collapse',

@@ -117,12 +117,13 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
   const balance = method === 'routed' ? balanceSettings(options.balance ?? {}) : null;
   const dense = transformerConfig({ ...DEFAULT_MODEL, ...defined(options.model), vocabSize: tokenizer.vocabSize });
   const model = balance === null ? dense : routedConfig(dense, { ...options.moe, biased: balance.kind === 'bias' });
-  if (model.moe !== null && model.moe.normalize && model.moe.topK === 1)
-    usage(
-      'one expert of a token whose weight is normalized: it is always 1, and the router learns nothing',
-      'normalize: false (--switch), or topK of 2 and more',
-      1,
-    );
+  if (model.moe?.normalize === true && model.moe.topK === 1) {
+    throw new SweetspotError('SWEETSPOT_USAGE', {
+      what: 'topK 1 with normalized weights: the weight is always 1, and the router learns nothing',
+      expected: 'topK of 2 or more, or weights of the softmax over all experts',
+      fix: 'set normalize to false (--switch)',
+    });
+  }
   const windows = cutWindows(corpus, model.contextLength);
   requireWindows(windows, `the corpus ${options.corpus}`);
   const clusters = CLUSTERLESS.includes(method) ? undefined : loadClusters(options.corpus, options.clusters ?? 16);
