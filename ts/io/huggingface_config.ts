@@ -181,7 +181,6 @@ function routedKeys({ qkNorm }: TransformerConfig, moe: MoeConfig, architecture:
     num_experts_per_tok: moe.topK,
     sliding_window: null,
     output_router_logits: false,
-    router_jitter_noise: 0,
     ...(architecture === OWN_ARCHITECTURE && {
       moe_intermediate_size: moe.width,
       shared_expert_intermediate_size: moe.sharedWidth,
