@@ -57,11 +57,12 @@ export { type DomainEvaluation, type EvaluateOptions, type EvaluateResult, evalu
 export { type PretrainOptions, pretrain } from './methods/pretrain.js';
 export { METHODS, type Method, type RunResult } from './methods/run.js';
 export { type SpecializeOptions, type SpecializeResult, specialize } from './methods/specialize.js';
-export type { BankConfig, TransformerConfig } from './models/config.js';
+export type { BankConfig, MoeConfig, TransformerConfig } from './models/config.js';
 export { DenseModel } from './models/dense.js';
 export type { SliceType } from './nn/parameters.js';
 export type { AdamWSettings } from './optim/adamw.js';
 export { type ReportResult, writeReport } from './report/report.js';
 export { type GenerateOptions, generate, generateText } from './serve/generate.js';
+export type { BalanceSettings } from './train/balance.js';
 export type { Precision } from './train/precision.js';
 export type { OnProgress, Progress } from './train/progress.js';

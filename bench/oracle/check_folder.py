@@ -5,7 +5,7 @@ Not part of the test suite, which needs no Python. To run it, from the root of t
     python3 -m venv venv-oracle
     venv-oracle/bin/pip install torch transformers tokenizers safetensors
     npm run build
-    node dist/bench/oracle/dump_logits.js make llama some.txt folder        (or qwen3; or any dense model folder)
+    node dist/bench/oracle/dump_logits.js make llama some.txt folder        (or qwen3, mixtral; or any model folder)
     node dist/bench/oracle/dump_logits.js dump folder some.txt dump.safetensors
     venv-oracle/bin/python bench/oracle/check_folder.py folder dump.safetensors
 
@@ -42,6 +42,9 @@ def main(folder, dump):
 
     model, loading = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, output_loading_info=True)
     model.eval()
+    # The grouped products of torch know no float64.
+    if hasattr(model, "set_experts_implementation"):
+        model.set_experts_implementation("eager")
     print(f"{type(model).__name__} of transformers {__version__}, torch {torch.__version__}, float64")
     problems = {key: sorted(value) for key, value in loading.items() if value}
     check("weights", not problems, problems or "none missing, none unused")

@@ -1,6 +1,6 @@
 // One half of a comparison with transformers (the other is check_folder.py, whose head says how to run both): makes small
 // random model folders, and writes what we compute for a folder and a text, for Python to compute again.
-//   node dist/bench/oracle/dump_logits.js make llama|qwen3 TEXT FOLDER
+//   node dist/bench/oracle/dump_logits.js make llama|qwen3|mixtral TEXT FOLDER
 //   node dist/bench/oracle/dump_logits.js dump FOLDER TEXT OUT.safetensors
 import { readFileSync } from 'node:fs';
 import { openBackend } from '../../ts/backend/index.js';
@@ -32,6 +32,7 @@ async function make(layout: string, text: string, folder: string): Promise<void>
     heads: 8,
     kvHeads: 4,
     contextLength: 128,
+    ...(layout === 'mixtral' ? { moe: { experts: 8, width: 176 } } : {}),
     ...(layout === 'qwen3' ? { qkNorm: true, headDim: 32, tieEmbeddings: false, ropeTheta: 1e6, normEps: 1e-6 } : {}),
   });
   const values = new Map<string, Float32Array>();
@@ -95,6 +96,8 @@ const [command, ...rest] = process.argv.slice(2);
 if (command === 'make' && rest.length === 3) await make(rest[0]!, readFileSync(rest[1]!, 'utf8'), rest[2]!);
 else if (command === 'dump' && rest.length === 3) await dump(rest[0]!, readFileSync(rest[1]!, 'utf8'), rest[2]!);
 else {
-  console.error('usage: dump_logits make llama|qwen3 TEXT FOLDER, or dump_logits dump FOLDER TEXT OUT.safetensors');
+  console.error(
+    'usage: dump_logits make llama|qwen3|mixtral TEXT FOLDER, or dump_logits dump FOLDER TEXT OUT.safetensors',
+  );
   process.exitCode = 2;
 }

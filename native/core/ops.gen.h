@@ -84,6 +84,8 @@ enum class Op : uint32_t {
   route_sort = 106,
   combine_rows = 107,
   combine_rows_backward = 108,
+  router_losses = 109,
+  router_bias = 110,
   roof_fma = 120,
   roof_read = 121,
   roof_bf16 = 122,
@@ -697,6 +699,31 @@ struct CombineRowsBackwardRow {
   uint32_t cols;
   static CombineRowsBackwardRow decode(const uint32_t* w) {
     return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, {w[11], w[12]}, w[13], w[14], w[15]};
+  }
+};
+// losses of a router with logits x, lse = log of the denominator of their softmax p, offsets of route_sort: y = load f (experts), the share of all choices that went to each expert; experts * sum_e f[e] P[e] with P[e] = mean over rows of p[., e] (load balance, 1 when even); mean over rows of lse^2 (z-loss). dx = gradient of balance * the first + z * the second, in which f is a constant. No rows or choices: zeros
+struct RouterLossesRow {
+  Ref x;
+  Ref lse;
+  Ref offsets;
+  Ref y;
+  Ref dx;
+  uint32_t rows;
+  uint32_t experts;
+  float balance;
+  float z;
+  static RouterLossesRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, w[11], w[12], bits_to_float(w[13]), bits_to_float(w[14])};
+  }
+};
+// bias[e] += rate * sign(mean load - load[e]), load[e] = offsets[e + 1] - offsets[e] of route_sort, compared as whole numbers (DeepSeek-V3, balance without a loss)
+struct RouterBiasRow {
+  Ref offsets;
+  Ref bias;
+  uint32_t experts;
+  float rate;
+  static RouterBiasRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, w[5], bits_to_float(w[6])};
   }
 };
 // iterations of independent float32 multiply-adds on every thread: the compute roof; y[0] = flops done / 1e9
@@ -1633,6 +1660,41 @@ inline int64_t combine_rows_backward_extent([[maybe_unused]] const uint32_t* w, 
   }
 }
 
+inline constexpr OperandSpec router_losses_operands[] = {
+    {"x", Dtype::f32, Role::in, false},
+    {"lse", Dtype::f32, Role::in, false},
+    {"offsets", Dtype::i32, Role::in, false},
+    {"y", Dtype::f32, Role::out, false},
+    {"dx", Dtype::f32, Role::out, true},
+};
+inline constexpr const char* router_losses_dims[] = {"rows", "experts"};
+inline int64_t router_losses_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t rows = w[11];
+  [[maybe_unused]] const int64_t experts = w[12];
+  switch (index) {
+    case 0: return (rows) * (experts);
+    case 1: return (rows);
+    case 2: return (experts+1);
+    case 3: return (experts+2);
+    case 4: return (rows) * (experts);
+    default: return 0;
+  }
+}
+
+inline constexpr OperandSpec router_bias_operands[] = {
+    {"offsets", Dtype::i32, Role::in, false},
+    {"bias", Dtype::f32, Role::inout, false},
+};
+inline constexpr const char* router_bias_dims[] = {"experts"};
+inline int64_t router_bias_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t experts = w[5];
+  switch (index) {
+    case 0: return (experts+1);
+    case 1: return (experts);
+    default: return 0;
+  }
+}
+
 inline constexpr OperandSpec roof_fma_operands[] = {
     {"y", Dtype::f32, Role::out, false},
 };
@@ -1726,6 +1788,8 @@ inline constexpr OpSpec op_specs[] = {
     {106, "route_sort", 4, 3, 0, route_sort_operands, route_sort_dims, route_sort_extent},
     {107, "combine_rows", 5, 3, 0, combine_rows_operands, combine_rows_dims, combine_rows_extent},
     {108, "combine_rows_backward", 6, 3, 0, combine_rows_backward_operands, combine_rows_backward_dims, combine_rows_backward_extent},
+    {109, "router_losses", 5, 2, 2, router_losses_operands, router_losses_dims, router_losses_extent},
+    {110, "router_bias", 2, 1, 1, router_bias_operands, router_bias_dims, router_bias_extent},
     {120, "roof_fma", 1, 1, 0, roof_fma_operands, roof_fma_dims, roof_fma_extent},
     {121, "roof_read", 2, 1, 0, roof_read_operands, roof_read_dims, roof_read_extent},
     {122, "roof_bf16", 1, 1, 0, roof_bf16_operands, roof_bf16_dims, roof_bf16_extent},
@@ -1777,6 +1841,8 @@ inline constexpr OpSpec op_specs[] = {
   X(route_sort, RouteSortRow) \
   X(combine_rows, CombineRowsRow) \
   X(combine_rows_backward, CombineRowsBackwardRow) \
+  X(router_losses, RouterLossesRow) \
+  X(router_bias, RouterBiasRow) \
   X(roof_fma, RoofFmaRow) \
   X(roof_read, RoofReadRow) \
   X(roof_bf16, RoofBf16Row) \

@@ -82,6 +82,7 @@ const projected = (...more: string[]) => [
   ...slm().slice(3),
   ...more,
 ];
+const routed = (...more: string[]) => ['pretrain', '--method', 'routed', ...slm().slice(3), ...more];
 const tune = (run: string, domain: string, ...more: string[]) => [
   'specialize',
   run,
@@ -135,6 +136,10 @@ const cases: readonly (readonly [title: string, args: string[], exit: 1 | 2, cod
   ['a number that is none', slm('--tokens', 'many'), 2, 'USAGE', /--tokens/],
   ['a width that kernels refuse', slm('--width', '17'), 2, 'USAGE', /hiddenSize/],
   ['a flag of another method', slm('--slices', '4'), 2, 'USAGE', /--slices/],
+  ['experts of another method', slm('--experts', '4'), 2, 'USAGE', /--experts/],
+  ['a balance of another method', slm('--balance', 'bias'), 2, 'USAGE', /--balance/],
+  ['more experts of a token than there are', routed('--experts', '2', '--top-k', '3'), 2, 'USAGE', /topK/],
+  ['a router that cannot learn', routed('--top-k', '1'), 2, 'USAGE', /topK 1/],
   ['a switch of another method', slm('--no-shared'), 2, 'USAGE', /--no-shared/],
   [
     'a share above one',

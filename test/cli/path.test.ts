@@ -39,15 +39,17 @@ test('corpus build and corpus cluster describe what they made', (t) => {
   t.deepEqual(topics.sort(), [0, 1]);
 });
 
-for (const method of ['slm', 'importance', 'mixture', 'projected']) {
+for (const method of ['slm', 'importance', 'mixture', 'projected', 'routed']) {
   test.serial(`${method}: pretrain, specialize, evaluate, generate`, async (t) => {
     const [run, model] = [`runs/${method}`, `models/${method}`];
     const more =
       method === 'slm'
         ? []
-        : method === 'importance'
-          ? ['--clusters', '2', '--domain', 'law.jsonl']
-          : ['--clusters', '2'];
+        : method === 'routed'
+          ? ['--experts', '3', '--top-k', '1', '--switch', '--shared-width', '16', '--balance', 'bias']
+          : method === 'importance'
+            ? ['--clusters', '2', '--domain', 'law.jsonl']
+            : ['--clusters', '2'];
     const bank =
       method === 'projected'
         ? ['--slices', '3', '--expert-vector', '2', '--projected-layers', '1', '--no-shared', '--slice-type', 'bf16']
@@ -103,9 +105,10 @@ for (const method of ['slm', 'importance', 'mixture', 'projected']) {
       cwd,
     );
     t.true(made.after.perplexity < made.before.perplexity);
-    t.is(made.histogram.length, method === 'slm' ? 0 : 2);
-    t.is(made.coverage === null, method === 'slm');
-    if (method !== 'slm') t.true(Math.max(...made.histogram) > 0.8);
+    const clustered = method !== 'slm' && method !== 'routed';
+    t.is(made.histogram.length, clustered ? 2 : 0);
+    t.is(made.coverage === null, !clustered);
+    if (clustered) t.true(Math.max(...made.histogram) > 0.8);
     t.false(existsSync(join(cwd, `${model}.part`)));
 
     const measured = await json<Evaluated>(

@@ -37,6 +37,13 @@ test('repeats above four, experts that are all alike', (t) => {
   t.regex(facts({ coefficientSpread: 0.01 })[0]!, /1\.0% only/);
 });
 
+test('routed experts without tokens, and with few', (t) => {
+  t.deepEqual(facts({ experts: 8, loadEntropy: 1.9, deadExperts: 0 }), []);
+  t.deepEqual(facts({ experts: 8 }), []);
+  t.regex(facts({ experts: 8, loadEntropy: 1.9, deadExperts: 0.25 })[0]!, /25\.0% of the routed experts.*--balance/);
+  t.regex(facts({ experts: 8, loadEntropy: 0.9, deadExperts: 0 })[0]!, /0\.90 of at most 2\.08 nats/);
+});
+
 test('a flat histogram, by what the method makes of it', (t) => {
   const flat = { entropy: 1.38 };
   t.deepEqual(specialized({}, 'frequent', 0.9), []);

@@ -207,6 +207,18 @@ test('cross_entropy', (t) => {
   });
 });
 
+test('router_losses, with the loads as constants', (t) => {
+  const dims = { rows: 5, experts: 4 };
+  const offsets = [0, 3, 3, 8, 10];
+  const scalars = { balance: 0.7, z: 0.3 };
+  const x = random('x', 20, -2, 2);
+  const losses = (logits: Float64Array) => {
+    const { lse } = apply('topk_softmax', { x: logits }, { ...dims, k: 2, normalize: 1 }, {}, ['lse']);
+    return apply('router_losses', { x: logits, lse, offsets }, dims, scalars, ['dx']);
+  };
+  agree(t, { x }, (v) => 0.7 * losses(v['x']!).y[4]! + 0.3 * losses(v['x']!).y[5]!, { x: losses(x).dx });
+});
+
 test('bank_mix: coefficients, and slices as the optimizer and the norm see them', (t) => {
   const [groups, slices, size] = [2, 3, 256];
   const sizes = { groups, slices, size };

@@ -96,7 +96,7 @@ for (const one of cases) {
     };
     step.run();
     const gradients = await step.gradients();
-    for (const { name, kind, shape } of step.parameters.specs) {
+    for (const { name, kind, shape } of step.parameters.specsWith('m')) {
       const tensor = step.parameters.tensor(name);
       const start = exact(tensor);
       const random = new Prng(`direction/${name}`);

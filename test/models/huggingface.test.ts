@@ -8,6 +8,7 @@ import { type ErrorCode, openBackend, SweetspotError } from '../../ts/backend/in
 import type { Tokenizer } from '../../ts/data/tokenizer.js';
 import { loadDenseFolder, saveDenseFolder } from '../../ts/io/huggingface.js';
 import { readSafetensors, type SafetensorsTensor, writeSafetensors } from '../../ts/io/safetensors.js';
+import type { MoeConfig, TransformerSizes } from '../../ts/models/config.js';
 import { DenseModel } from '../../ts/models/dense.js';
 import { Decoder } from '../../ts/serve/generate.js';
 import { bf16ToF32, f16ToF32, f32ToBf16, f32ToF16 } from '../../ts/tensor/float16.js';
@@ -25,9 +26,8 @@ test.before(async () => {
   tokenizer = await smallTokenizer();
   for (const [name, given] of layouts) {
     const config = smallConfig(tokenizer.vocabSize, given);
-    await saveDenseFolder(join(root, name), config, randomValues(config, name), tokenizer, {
-      'README.md': '# hello\n',
-    });
+    const extra = { 'README.md': '# hello\n' };
+    await saveDenseFolder(join(root, name), config, randomValues(config, name), tokenizer, extra, { own: true });
   }
 });
 
@@ -179,6 +179,49 @@ for (const [name, code, message, change] of configs) {
     t.throws(loading(folder), { instanceOf: SweetspotError, code, message });
   });
 }
+
+test.serial(
+  'routed layers that no Hugging Face layout holds are refused by name, and saved when asked for',
+  async (t) => {
+    const variants: readonly [says: RegExp, moe: Partial<MoeConfig>, given?: TransformerSizes][] = [
+      [/softmax over all experts/, { normalize: false }],
+      [/a shared expert/, { sharedWidth: 16 }],
+      [/a bias of the choice/, { biased: true }],
+      [/dense layers/, { layers: [0] }],
+      [/RMS norm on queries/, {}, { qkNorm: true }],
+    ];
+    for (const [i, [message, moe, given]] of variants.entries()) {
+      const config = smallConfig(tokenizer.vocabSize, { ...given, moe: { experts: 3, ...moe } });
+      const values = randomValues(config, i);
+      const out = join(root, `variant ${i}`);
+      await t.throwsAsync(saveDenseFolder(out, config, values, tokenizer), { code: 'SWEETSPOT_USAGE', message });
+      t.false(existsSync(out));
+      await saveDenseFolder(out, config, values, tokenizer, {}, { own: true });
+      t.deepEqual(loadDenseFolder(out).config, config);
+    }
+  },
+);
+
+const routed: readonly [layout: string, code: ErrorCode, message: RegExp, change: Record<string, unknown>][] = [
+  ['mixtral', 'SWEETSPOT_INPUT', /sliding_window/, { sliding_window: 4096 }],
+  ['mixtral', 'SWEETSPOT_CORRUPT', /num_local_experts/, { num_local_experts: undefined }],
+  ['mixtral', 'SWEETSPOT_CORRUPT', /2 layers with 4000 experts/, { num_local_experts: 4000 }],
+  ['mixtral', 'SWEETSPOT_INPUT', /topK.*1 to 4/s, { num_experts_per_tok: 5 }],
+  ['mixtral', 'SWEETSPOT_CORRUPT', /gate.*\[3,32\]/s, { num_local_experts: 3 }],
+  ['switch, all else', 'SWEETSPOT_CORRUPT', /norm_topk_prob/, { norm_topk_prob: 'no' }],
+  ['switch, all else', 'SWEETSPOT_INPUT', /layers 0 to 1/, { routed_layers: [2] }],
+  ['switch, all else', 'SWEETSPOT_CORRUPT', /routed_layers/, { routed_layers: 'all' }],
+];
+
+test('settings of routed layers that cannot be are refused', (t) => {
+  for (const [i, [layout, code, message, change]] of routed.entries()) {
+    const folder = join(root, `routed ${i}`);
+    cpSync(join(root, layout), folder, { recursive: true });
+    const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'));
+    writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, ...change }));
+    t.throws(loading(folder), { instanceOf: SweetspotError, code, message }, `${i}`);
+  }
+});
 
 test('config.json that is not an object is refused', (t) => {
   for (const [i, text] of ['', '{', 'null', '[]', '"x"'].entries()) {

@@ -4,7 +4,7 @@ import { type Backend, openBackend } from '../../ts/backend/index.js';
 import { transformerConfig } from '../../ts/models/config.js';
 import { loraTrainingFlops, trainingFlops } from '../../ts/models/cost.js';
 import { outputMatrix, transformer, transformerParameters } from '../../ts/models/transformer.js';
-import { LoraModel, loraSettings } from '../../ts/nn/lora.js';
+import { adapted, LoraModel, loraSettings } from '../../ts/nn/lora.js';
 import { linearCrossEntropy } from '../../ts/ops/cross_entropy.js';
 import { Program } from '../../ts/program/program.js';
 import { Prng } from '../../ts/tensor/prng.js';
@@ -61,8 +61,7 @@ for (const [name, given] of Object.entries(LAYOUTS)) {
     t.true(Math.abs(loss - (await dense.readLoss())) < 1e-5 * loss);
 
     const gradients = await dense.gradients();
-    for (const { name, shape, kind } of specs) {
-      if (kind !== 'hidden') continue;
+    for (const { name, shape } of specs.filter(adapted)) {
       const [out, width] = [shape[0]!, shape[1]!];
       const dw = gradients.get(name)!;
       const a = await model.adapters.read(`${name}.lora_a`);

@@ -29,7 +29,7 @@ test('nll, perplexity and bits per byte are those of the specification', async (
   t.teardown(() => rmSync(root, { recursive: true, force: true }));
   for (const [name, given] of Object.entries(LAYOUTS)) {
     const config = smallConfig(tokenizer.vocabSize, { ...given, contextLength: 16 });
-    await saveDenseFolder(join(root, name), config, randomValues(config, 'x'), tokenizer);
+    await saveDenseFolder(join(root, name), config, randomValues(config, 'x'), tokenizer, {}, { own: true });
     const reference = loadReference(join(root, name));
     let [sum, tokens, bytes] = [0, 0, 0];
     for (const text of TEXTS) {

@@ -7,7 +7,7 @@ import { openBackend } from '../../ts/backend/index.js';
 import { mul } from '../../ts/ops/elementwise.js';
 import { groupedLinear, linear } from '../../ts/ops/matmul.js';
 import { reduceSum } from '../../ts/ops/reduce.js';
-import { combineRows, gatherRows, routeSort, topkSoftmax } from '../../ts/ops/routing.js';
+import { combineRows, gatherRows, routerLosses, routeSort, topkSoftmax } from '../../ts/ops/routing.js';
 import { Program } from '../../ts/program/program.js';
 import { Prng } from '../../ts/tensor/prng.js';
 import { bufferTensor, type Tensor } from '../../ts/tensor/tensor.js';
@@ -15,6 +15,7 @@ import { OracleBackend } from '../support/oracle.js';
 import { relativeDifference } from '../support/train_step.js';
 
 const [N, C, E, K] = [13, 8, 5, 2];
+const WEIGHTS = { balance: 0.7, z: 0.3 };
 const SHAPES = { x: [N, C], router: [E, C], experts: [E, C, C] } as const;
 type Name = keyof typeof SHAPES;
 
@@ -27,6 +28,8 @@ const placeOf = ({ storage }: Tensor) => {
 class Layer {
   readonly tensors: Readonly<Record<Name, Tensor>>;
   readonly loss: Tensor;
+  /** (E + 2): loads, load balance, z. */
+  readonly figures: Tensor;
   readonly program: Program;
 
   constructor(
@@ -44,13 +47,16 @@ class Layer {
     };
     this.tensors = { x: parameter('x'), router: parameter('router'), experts: parameter('experts') };
     this.loss = this.#tensor('loss', [1]);
+    this.figures = this.#tensor('figures', [E + 2]);
     const seed = this.#tensor('seed', [1], Float32Array.of(1));
     this.program = Program.record(backend, 'mixture', (t: Tape) => {
       const { x, router, experts } = this.tensors;
-      const { p, ids, lse } = topkSoftmax(linear(x, router), K, { normalize, lse: true });
+      const logits = linear(x, router);
+      const { p, ids, lse } = topkSoftmax(logits, K, { normalize, lse: true });
       const routes = routeSort(ids, E);
+      routerLosses({ logits, lse: lse!, offsets: routes.offsets }, this.figures, WEIGHTS);
       const y = combineRows(groupedLinear(gatherRows(x, routes), experts, routes.offsets), p, routes);
-      // Squares of the outputs plus the z-loss.
+      // Squares of the outputs plus those of lse, which reach the logits another way than the z-loss.
       const flat = (a: Tensor): Tensor => reduceSum({ ...a, shape: [count(a.shape)] }, 0);
       const [squares, z] = [flat(mul(y, y)), flat(mul(lse!, lse!))];
       t.emit('add', { a: squares, b: z, y: this.loss }, { n: 1 }, { alpha: 1, beta: 1 });
@@ -95,7 +101,9 @@ for (const normalize of [true, false]) {
         const moved = start.map((value, i) => value + step * direction[i]!);
         oracle.writeF32(buffer, 0, moved);
         expected.program.run();
-        return oracle.readF64(placeOf(expected.loss).buffer, 0, 1)[0]!;
+        const figures = oracle.readF64(placeOf(expected.figures).buffer, 0, E + 2);
+        const losses = WEIGHTS.balance * figures[E]! + WEIGHTS.z * figures[E + 1]!;
+        return oracle.readF64(placeOf(expected.loss).buffer, 0, 1)[0]! + losses;
       };
       const h = 1e-5;
       const slope = (lossAt(h) - lossAt(-h)) / (2 * h);

@@ -110,3 +110,12 @@ test('equal matrices of all layers are one batch', (t) => {
   t.is(covered, at);
   t.true(muonStepFlops(model, MUON) > 0);
 });
+
+test('experts that are one tensor are matrices of their own', (t) => {
+  const spec = { name: 'experts', shape: [3, 80, 16], kind: 'hidden', parts: [48, 32] } as const;
+  const batches = matrixBatches([{ ...spec, init: { kind: 'constant', value: 0 } }], () => 100);
+  t.deepEqual(batches, [
+    { offset: 100, stride: 1280, count: 3, rows: 48, cols: 16 },
+    { offset: 100 + 48 * 16, stride: 1280, count: 3, rows: 32, cols: 16 },
+  ]);
+});

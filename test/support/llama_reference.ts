@@ -1,4 +1,4 @@
-// The Llama model (and Qwen3: RMS norm on query and key heads) written a second time, from its definition, with nothing
+// The Llama model (and Qwen3: RMS norm on query and key heads; Mixtral and our own layout: routed layers) written a second time, from its definition, with nothing
 // of the library: it reads a saved folder with a parser of its own and computes in float64, a token at a time.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -29,7 +29,45 @@ export function loadReference(folder: string): Reference {
   const V: number = config.vocab_size;
   const eps: number = config.rms_norm_eps;
   const theta: number = config.rope_theta;
-  const qwen = config.architectures[0] === 'Qwen3ForCausalLM';
+  const [architecture] = config.architectures as [string];
+  const own = architecture === 'SweetspotRoutedForCausalLM';
+  const qwen = architecture === 'Qwen3ForCausalLM' || (own && config.qk_norm);
+  const routed = (layer: number) =>
+    own ? config.routed_layers.includes(layer) : architecture === 'MixtralForCausalLM';
+
+  const times = (w: Float64Array, x: Float64Array): Float64Array => {
+    const y = new Float64Array(w.length / x.length);
+    for (let i = 0; i < y.length; i++) for (let j = 0; j < x.length; j++) y[i]! += w[i * x.length + j]! * x[j]!;
+    return y;
+  };
+  const swiglu = (gate: Float64Array, up: Float64Array, down: Float64Array) => (x: Float64Array) => {
+    const upper = times(up, x);
+    return times(
+      down,
+      times(gate, x).map((value, i) => (value / (1 + Math.exp(-value))) * upper[i]!),
+    );
+  };
+  const mixture = (w: (name: string) => Float64Array) => {
+    const block = (name: string) => swiglu(w(`${name}.w1`), w(`${name}.w3`), w(`${name}.w2`));
+    const experts = Array.from({ length: config.num_local_experts as number }, (_, e) => block(`experts.${e}`));
+    const shared = own && config.shared_expert_intermediate_size > 0 ? block('shared_expert') : undefined;
+    const router = w('gate');
+    const bias = own && config.selection_bias ? w('selection_bias') : new Float64Array(experts.length);
+    return (x: Float64Array): Float64Array => {
+      const logits = times(router, x);
+      const all = logits.reduce((sum, value) => sum + Math.exp(value), 0);
+      const chosen = Array.from(logits, (value, e) => ({ e, p: Math.exp(value) / all, score: value + bias[e]! }))
+        .sort((a, b) => b.score - a.score)
+        .slice(0, config.num_experts_per_tok);
+      const norm = own && !config.norm_topk_prob ? 1 : chosen.reduce((sum, { p }) => sum + p, 0);
+      const y = shared?.(x) ?? new Float64Array(x.length);
+      for (const { e, p } of chosen)
+        experts[e]!(x).forEach((value, i) => {
+          y[i]! += (p / norm) * value;
+        });
+      return y;
+    };
+  };
 
   const embedding = tensor('model.embed_tokens.weight');
   const layers = Array.from({ length: config.num_hidden_layers as number }, (_, i) => {
@@ -43,9 +81,9 @@ export function loadReference(folder: string): Reference {
       qNorm: qwen ? w('self_attn.q_norm') : undefined,
       kNorm: qwen ? w('self_attn.k_norm') : undefined,
       postNorm: w('post_attention_layernorm'),
-      gate: w('mlp.gate_proj'),
-      up: w('mlp.up_proj'),
-      down: w('mlp.down_proj'),
+      feedForward: routed(i)
+        ? mixture((name) => w(`block_sparse_moe.${name}`))
+        : swiglu(w('mlp.gate_proj'), w('mlp.up_proj'), w('mlp.down_proj')),
     };
   });
   const finalNorm = tensor('model.norm.weight');
@@ -56,11 +94,6 @@ export function loadReference(folder: string): Reference {
     for (const value of x) squares += value * value;
     const scale = 1 / Math.sqrt(squares / x.length + eps);
     return x.map((value, i) => value * scale * w[i]!);
-  };
-  const times = (w: Float64Array, x: Float64Array): Float64Array => {
-    const y = new Float64Array(w.length / x.length);
-    for (let i = 0; i < y.length; i++) for (let j = 0; j < x.length; j++) y[i]! += w[i * x.length + j]! * x[j]!;
-    return y;
   };
   const rotate = (x: Float64Array, position: number): Float64Array => {
     const half = D / 2;
@@ -102,9 +135,7 @@ export function loadReference(folder: string): Reference {
         const attended = times(layer.o, mixed);
         x = x.map((value, i) => value + attended[i]!);
         const b = norm(x, layer.postNorm);
-        const up = times(layer.up, b);
-        const inner = times(layer.gate, b).map((gate, i) => (gate / (1 + Math.exp(-gate))) * up[i]!);
-        const fed = times(layer.down, inner);
+        const fed = layer.feedForward(b);
         x = x.map((value, i) => value + fed[i]!);
       });
       return times(head, norm(x, finalNorm));

@@ -1,7 +1,7 @@
 // Small models and texts that several tests share.
 import type { Backend } from '../../ts/backend/backend.js';
 import { type Tokenizer, trainTokenizer } from '../../ts/data/tokenizer.js';
-import { type TransformerConfig, transformerConfig } from '../../ts/models/config.js';
+import { type TransformerConfig, type TransformerSizes, transformerConfig } from '../../ts/models/config.js';
 import { DenseModel } from '../../ts/models/dense.js';
 import { transformerParameters } from '../../ts/models/transformer.js';
 import { Prng } from '../../ts/tensor/prng.js';
@@ -13,14 +13,19 @@ export const TEXTS: readonly string[] = Array.from({ length: 24 }, (_, i) => {
 
 export const smallTokenizer = (vocabSize = 300): Promise<Tokenizer> => trainTokenizer(TEXTS, { vocabSize });
 
-/** The shapes that differ in code: plain Llama, grouped queries, Qwen3, separate output matrix, wide heads. */
-export const LAYOUTS: Readonly<Record<string, Partial<TransformerConfig>>> = {
+/** The shapes that differ in code: plain Llama, grouped queries, Qwen3, separate output matrix, wide heads, routed layers. */
+export const LAYOUTS: Readonly<Record<string, TransformerSizes>> = {
   llama: {},
   'grouped queries': { heads: 4, kvHeads: 2 },
   'qwen3, untied': { heads: 4, kvHeads: 2, headDim: 16, qkNorm: true, tieEmbeddings: false },
+  mixtral: { moe: { experts: 4, width: 32 } },
+  'switch, all else': {
+    qkNorm: true,
+    moe: { experts: 5, topK: 1, normalize: false, width: 32, sharedWidth: 16, biased: true, layers: [1] },
+  },
 };
 
-export const smallConfig = (vocabSize: number, given: Partial<TransformerConfig> = {}): TransformerConfig =>
+export const smallConfig = (vocabSize: number, given: TransformerSizes = {}): TransformerConfig =>
   transformerConfig({
     vocabSize,
     hiddenSize: 32,
@@ -47,7 +52,7 @@ export function randomValues(config: TransformerConfig, seed: number | string): 
 export function smallModel(
   backend: Backend,
   tokenizer: Tokenizer,
-  given: Partial<TransformerConfig> = {},
+  given: TransformerSizes = {},
   seed: number | string = 1,
 ): DenseModel {
   const config = smallConfig(tokenizer.vocabSize, given);

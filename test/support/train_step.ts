@@ -112,7 +112,7 @@ export class TestStep {
   async gradients(): Promise<Map<string, Float64Array>> {
     const all = new Map<string, Float64Array>();
     for (const { name, kind } of this.parameters.specs) {
-      if (kind === 'slices') continue;
+      if (kind === 'slices' || kind === 'state') continue;
       all.set(name, Float64Array.from(await this.#read(this.parameters.tensor(name).grad!)));
     }
     for (const { name, groups, present } of this.#slices) {

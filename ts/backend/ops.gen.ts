@@ -71,6 +71,8 @@ export type OpName =
   | 'route_sort'
   | 'combine_rows'
   | 'combine_rows_backward'
+  | 'router_losses'
+  | 'router_bias'
   | 'roof_fma'
   | 'roof_read'
   | 'roof_bf16'
@@ -121,6 +123,8 @@ export interface OpRows {
   route_sort: { required: 'ids' | 'offsets' | 'source' | 'position'; optional: never; dims: 'rows' | 'k' | 'groups'; scalars: never };
   combine_rows: { required: 'x' | 'position' | 'y'; optional: 'p' | 'add'; dims: 'rows' | 'k' | 'cols'; scalars: never };
   combine_rows_backward: { required: 'dy' | 'x' | 'p' | 'position' | 'dx' | 'dp'; optional: never; dims: 'rows' | 'k' | 'cols'; scalars: never };
+  router_losses: { required: 'x' | 'lse' | 'offsets' | 'y'; optional: 'dx'; dims: 'rows' | 'experts'; scalars: 'balance' | 'z' };
+  router_bias: { required: 'offsets' | 'bias'; optional: never; dims: 'experts'; scalars: 'rate' };
   roof_fma: { required: 'y'; optional: never; dims: 'iterations'; scalars: never };
   roof_read: { required: 'x' | 'y'; optional: never; dims: 'n'; scalars: never };
   roof_bf16: { required: 'y'; optional: never; dims: 'iterations'; scalars: never };
@@ -872,6 +876,39 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
     words: 16,
     extents: ([rows = 0, k = 0, cols = 0]) => [(rows) * (cols), (rows*k) * (cols), (rows) * (k), (rows) * (k), (rows*k) * (cols), (rows) * (k)],
     shapes: ([rows = 0, k = 0, cols = 0]) => [[rows, cols], [rows*k, cols], [rows, k], [rows, k], [rows*k, cols], [rows, k]],
+  },
+  router_losses: {
+    code: 109,
+    name: 'router_losses',
+    doc: "losses of a router with logits x, lse = log of the denominator of their softmax p, offsets of route_sort: y = load f (experts), the share of all choices that went to each expert; experts * sum_e f[e] P[e] with P[e] = mean over rows of p[., e] (load balance, 1 when even); mean over rows of lse^2 (z-loss). dx = gradient of balance * the first + z * the second, in which f is a constant. No rows or choices: zeros",
+    tolerance: 'reduce',
+    operands: [
+      { name: 'x', dtype: 'f32', role: 'in', optional: false, shape: 'rows experts', inplace: [] },
+      { name: 'lse', dtype: 'f32', role: 'in', optional: false, shape: 'rows', inplace: [] },
+      { name: 'offsets', dtype: 'i32', role: 'in', optional: false, shape: 'experts+1', inplace: [] },
+      { name: 'y', dtype: 'f32', role: 'out', optional: false, shape: 'experts+2', inplace: [] },
+      { name: 'dx', dtype: 'f32', role: 'out', optional: true, shape: 'rows experts', inplace: [] },
+    ],
+    dims: ["rows","experts"],
+    scalars: ["balance","z"],
+    words: 15,
+    extents: ([rows = 0, experts = 0]) => [(rows) * (experts), (rows), (experts+1), (experts+2), (rows) * (experts)],
+    shapes: ([rows = 0, experts = 0]) => [[rows, experts], [rows], [experts+1], [experts+2], [rows, experts]],
+  },
+  router_bias: {
+    code: 110,
+    name: 'router_bias',
+    doc: "bias[e] += rate * sign(mean load - load[e]), load[e] = offsets[e + 1] - offsets[e] of route_sort, compared as whole numbers (DeepSeek-V3, balance without a loss)",
+    tolerance: 'elementwise',
+    operands: [
+      { name: 'offsets', dtype: 'i32', role: 'in', optional: false, shape: 'experts+1', inplace: [] },
+      { name: 'bias', dtype: 'f32', role: 'inout', optional: false, shape: 'experts', inplace: [] },
+    ],
+    dims: ["experts"],
+    scalars: ["rate"],
+    words: 7,
+    extents: ([experts = 0]) => [(experts+1), (experts)],
+    shapes: ([experts = 0]) => [[experts+1], [experts]],
   },
   roof_fma: {
     code: 120,

@@ -212,14 +212,16 @@ function frame({ backend, store, plan }: ExecuteContext, basis: Basis, id: strin
   const model = transformerConfig(
     defined({ ...basis.sizes, contextLength: basis.context, vocabSize: tokenizer.vocabSize }),
   );
-  const config: Pick<RunConfig, 'batch' | 'model' | 'schedule' | 'adamw' | 'muon' | 'precision' | 'seed'> = {
-    model,
-    batch: Math.round((batchTokens ?? 4096) / model.contextLength),
-    schedule: { shape: 'cosine', peak: learningRate ?? defaultLearningRate(model.hiddenSize), warmup: 0, floor: 0.1 },
-    adamw: { ...ADAMW, ...adamw },
-    muon: muon === undefined ? null : { ...MUON, ...muon },
-    precision: choosePrecision(backend, precision),
-    seed: basis.seed,
-  };
+  const config: Pick<RunConfig, 'batch' | 'model' | 'schedule' | 'adamw' | 'muon' | 'balance' | 'precision' | 'seed'> =
+    {
+      model,
+      batch: Math.round((batchTokens ?? 4096) / model.contextLength),
+      schedule: { shape: 'cosine', peak: learningRate ?? defaultLearningRate(model.hiddenSize), warmup: 0, floor: 0.1 },
+      adamw: { ...ADAMW, ...adamw },
+      muon: muon === undefined ? null : { ...MUON, ...muon },
+      balance: null,
+      precision: choosePrecision(backend, precision),
+      seed: basis.seed,
+    };
   return { run: undefined, model, tokenizer, config };
 }

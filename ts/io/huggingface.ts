@@ -1,18 +1,28 @@
-// Dense models as Hugging Face folders, both ways, so that any tool that knows Llama or Qwen3 loads ours and we load
+// Models as Hugging Face folders, both ways, so that any tool that knows Llama, Qwen3 or Mixtral loads ours and we load
 // theirs: config.json, generation_config.json, model.safetensors, tokenizer.json, tokenizer_config.json.
-// Ours fuses the three attention inputs into one matrix, and gate and up into another; the folder keeps them apart. The
+// Ours fuses the three attention inputs into one matrix, gate and up into another, and experts into one tensor; the folder
+// keeps them apart. The
 // table `pieces` says which rows of which parameter a tensor of the folder is, and serves saving and loading.
 // To accept one more architecture: its line and its refusals in huggingface_config.ts, its tensors in `pieces`.
 import { existsSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { SweetspotError } from '../backend/errors.js';
 import { Tokenizer } from '../data/tokenizer.js';
-import type { TransformerConfig } from '../models/config.js';
+import type { MoeConfig, TransformerConfig } from '../models/config.js';
+import { routedNames } from '../models/moe.js';
 import { layerNames, transformerParameters } from '../models/transformer.js';
 import { bf16ToF32, f16ToF32 } from '../tensor/float16.js';
 import { sizeOf } from '../tensor/tensor.js';
 import { createFolderAtomic } from './atomic.js';
-import { corrupt, generationConfig, modelConfig, readConfig, tokenizerConfig } from './huggingface_config.js';
+import {
+  architectureOf,
+  beyondMixtral,
+  corrupt,
+  generationConfig,
+  modelConfig,
+  readConfig,
+  tokenizerConfig,
+} from './huggingface_config.js';
 import { readSafetensors, type SafetensorsTensor, writeSafetensors } from './safetensors.js';
 
 /** A tensor of the folder: rows `row` to `row + shape[0]` of our parameter `of`. */
@@ -44,6 +54,10 @@ function pieces(config: TransformerConfig): Piece[] {
     }
     put(`${layer}.self_attn.o_proj`, [C, H * D], ours.attentionOut);
     put(`${layer}.post_attention_layernorm`, [C], ours.postNorm);
+    if (config.moe?.layers.includes(i)) {
+      putRouted(put, `${layer}.block_sparse_moe`, config, config.moe, i);
+      continue;
+    }
     put(`${layer}.mlp.gate_proj`, [F, C], ours.gateUp);
     put(`${layer}.mlp.up_proj`, [F, C], ours.gateUp, F);
     put(`${layer}.mlp.down_proj`, [C, F], ours.down);
@@ -51,6 +65,28 @@ function pieces(config: TransformerConfig): Piece[] {
   put('model.norm', [C], 'final_norm');
   if (!config.tieEmbeddings) put('lm_head', [V, C], 'output');
   return list;
+}
+
+/** Rows are counted over all experts, which lie one behind the other. The last four names are ours. */
+function putRouted(
+  put: (name: string, shape: readonly number[], of: string, row?: number) => void,
+  block: string,
+  { hiddenSize: C }: TransformerConfig,
+  { experts, width: F, sharedWidth: S, biased }: MoeConfig,
+  i: number,
+): void {
+  const ours = routedNames(i);
+  put(`${block}.gate`, [experts, C], ours.router);
+  for (let e = 0; e < experts; e++) {
+    put(`${block}.experts.${e}.w1`, [F, C], ours.gateUp, e * 2 * F);
+    put(`${block}.experts.${e}.w3`, [F, C], ours.gateUp, e * 2 * F + F);
+    put(`${block}.experts.${e}.w2`, [C, F], ours.down, e * C);
+  }
+  if (biased) put(`${block}.selection_bias`, [experts], ours.bias);
+  if (S === 0) return;
+  put(`${block}.shared_expert.w1`, [S, C], ours.sharedGateUp);
+  put(`${block}.shared_expert.w3`, [S, C], ours.sharedGateUp, S);
+  put(`${block}.shared_expert.w2`, [C, S], ours.sharedDown);
 }
 
 export interface DenseFolder {
@@ -65,8 +101,10 @@ export interface DenseFolder {
  *
  * @param values every parameter of transformerParameters(config), by name, row-major
  * @param extra further files by name, for example a README.md
+ * @param options.own also writes a model that no Hugging Face layout holds, for sweetspot alone to read
  * @throws SweetspotError SWEETSPOT_EXISTS when `out` exists; SWEETSPOT_MISMATCH when the tokenizer has more tokens than
- *   the model; SWEETSPOT_USAGE when a parameter is missing or has another size, or an extra name is not free; SWEETSPOT_IO
+ *   the model; SWEETSPOT_USAGE when a parameter is missing or has another size, an extra name is not free, or no Hugging
+ *   Face layout holds the model; SWEETSPOT_IO
  */
 export async function saveDenseFolder(
   out: string,
@@ -74,7 +112,17 @@ export async function saveDenseFolder(
   values: ReadonlyMap<string, Float32Array>,
   tokenizer: Tokenizer,
   extra: Readonly<Record<string, string | Uint8Array>> = {},
+  options: { readonly own?: boolean } = {},
 ): Promise<void> {
+  const reasons = beyondMixtral(config);
+  if (reasons.length > 0 && options.own !== true) {
+    throw new SweetspotError('SWEETSPOT_USAGE', {
+      what: `cannot save the model ${out}: no Hugging Face layout holds ${reasons.join(' and ')}`,
+      expected:
+        'routed layers as Mixtral has them: in every layer, weights normalized over the chosen experts, nothing more',
+      fix: 'train with these settings, or save it with `own`, for sweetspot alone to read',
+    });
+  }
   requireTokenizer(out, config, tokenizer);
   for (const { name, shape } of transformerParameters(config)) {
     const length = values.get(name)?.length;
@@ -119,7 +167,7 @@ export async function saveDenseFolder(
 }
 
 /**
- * Reads a model folder of the Llama or Qwen3 layout with F32, F16 or BF16 weights, tied or not. Every size is compared
+ * Reads a model folder of the Llama, Qwen3 or Mixtral layout, or of our own, with F32, F16 or BF16 weights, tied or not. Every size is compared
  * with the file before memory is taken for it.
  *
  * @throws SweetspotError SWEETSPOT_INPUT when a file is missing or the model is of a kind that is not supported;
@@ -141,8 +189,10 @@ export function loadDenseFolder(path: string): DenseFolder {
   requireTokenizer(path, config, tokenizer);
   const { tensors } = readSafetensors(file);
   // Before anything is built per layer: config.json may claim a million of them.
-  if (config.layers > tensors.size) {
-    throw corrupt(file, `tensors of ${config.layers} layers, as config.json says`, `${tensors.size} tensors`);
+  const { moe, layers } = config;
+  if (layers + (moe === null ? 0 : moe.layers.length * moe.experts) > tensors.size) {
+    const experts = moe === null ? '' : ` with ${moe.experts} experts`;
+    throw corrupt(file, `tensors of ${layers} layers${experts}, as config.json says`, `${tensors.size} tensors`);
   }
   const list = pieces(config);
   checkNames(file, list, tensors, config);
@@ -182,7 +232,7 @@ function checkNames(
     if (known.has(name) || name.endsWith('.rotary_emb.inv_freq')) continue;
     if (config.tieEmbeddings && name === 'lm_head.weight') continue;
     throw new SweetspotError('SWEETSPOT_INPUT', {
-      what: `${file} holds the tensor ${name}, for which the ${config.qkNorm ? 'Qwen3' : 'Llama'} layout has no place`,
+      what: `${file} holds the tensor ${name}, for which ${architectureOf(config)} has no place`,
       expected: 'a model without biases, adapters or further modules',
     });
   }

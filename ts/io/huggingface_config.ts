@@ -4,12 +4,41 @@
 import { readFileSync } from 'node:fs';
 import { ioError, SweetspotError } from '../backend/errors.js';
 import type { Tokenizer } from '../data/tokenizer.js';
-import { type TransformerConfig, transformerConfig } from '../models/config.js';
+import { type MoeConfig, type TransformerConfig, transformerConfig } from '../models/config.js';
 
-const ARCHITECTURES: Readonly<Record<string, { readonly qkNorm: boolean }>> = {
-  LlamaForCausalLM: { qkNorm: false },
-  Qwen3ForCausalLM: { qkNorm: true },
+interface Architecture {
+  readonly modelType: string;
+  readonly qkNorm: boolean;
+  readonly routed: boolean;
+}
+
+const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
+  LlamaForCausalLM: { modelType: 'llama', qkNorm: false, routed: false },
+  Qwen3ForCausalLM: { modelType: 'qwen3', qkNorm: true, routed: false },
+  MixtralForCausalLM: { modelType: 'mixtral', qkNorm: false, routed: true },
 };
+/** Ours, for what no other layout holds: Mixtral's, and further keys and tensors. Only sweetspot reads it. */
+export const OWN_ARCHITECTURE = 'SweetspotRoutedForCausalLM';
+
+/** What keeps a model with routed layers out of the Mixtral layout, in words; nothing for dense ones. */
+export function beyondMixtral({ moe, qkNorm, layers }: TransformerConfig): string[] {
+  if (moe === null) return [];
+  const reasons: [boolean, string][] = [
+    [!moe.normalize, 'weights of a softmax over all experts'],
+    [moe.sharedWidth > 0, 'a shared expert'],
+    [moe.biased, 'a bias of the choice of experts'],
+    [moe.layers.length < layers, 'dense layers beside routed ones'],
+    [qkNorm, 'RMS norm on queries and keys'],
+  ];
+  return reasons.flatMap(([there, what]) => (there ? [what] : []));
+}
+
+/** The architecture a folder of this model names. */
+export function architectureOf(config: TransformerConfig): string {
+  if (beyondMixtral(config).length > 0) return OWN_ARCHITECTURE;
+  const fits = ({ qkNorm, routed }: Architecture) => qkNorm === config.qkNorm && routed === (config.moe !== null);
+  return Object.entries(ARCHITECTURES).find(([, one]) => fits(one))![0];
+}
 
 /**
  * Sizes out of config.json, as transformers 4 or 5 writes it.
@@ -35,10 +64,16 @@ export function readConfig(path: string): TransformerConfig {
   };
   const { architectures } = given;
   const architecture: unknown = Array.isArray(architectures) ? architectures[0] : undefined;
-  if (typeof architecture !== 'string' || !Object.hasOwn(ARCHITECTURES, architecture)) {
+  const own = architecture === OWN_ARCHITECTURE;
+  if (typeof architecture !== 'string' || !(own || Object.hasOwn(ARCHITECTURES, architecture))) {
     refuse('architectures', Object.keys(ARCHITECTURES).join(' or '));
   }
-  const { qkNorm } = ARCHITECTURES[architecture as string]!;
+  const flag = (key: string): boolean => {
+    const value = given[key];
+    if (typeof value !== 'boolean') throw corrupt(path, `true or false as ${key}`, brief(value));
+    return value;
+  };
+  const { qkNorm, routed } = own ? { qkNorm: flag('qk_norm'), routed: true } : ARCHITECTURES[architecture as string]!;
   const plain: readonly (readonly [key: string, allowed: readonly unknown[]])[] = [
     ['hidden_act', ['silu', undefined]],
     ['attention_bias', [false, undefined]],
@@ -46,6 +81,7 @@ export function readConfig(path: string): TransformerConfig {
     ['use_sliding_window', [false, undefined]],
     ['quantization_config', [null, undefined]],
     ['partial_rotary_factor', [1, null, undefined]],
+    ...(routed ? ([['sliding_window', [null, undefined]]] as const) : []),
   ];
   for (const [key, allowed] of plain) if (!allowed.includes(given[key])) refuse(key, `${allowed[0]}`);
   const types = given['layer_types'] ?? [];
@@ -80,6 +116,18 @@ export function readConfig(path: string): TransformerConfig {
     normEps: number('rms_norm_eps', given['rms_norm_eps'] ?? 1e-6, false),
     tieEmbeddings: tied,
     qkNorm,
+    moe: !routed
+      ? null
+      : {
+          experts: of('num_local_experts'),
+          topK: of('num_experts_per_tok'),
+          normalize: own ? flag('norm_topk_prob') : true,
+          width: of(own ? 'moe_intermediate_size' : 'intermediate_size'),
+          sharedWidth:
+            own && given['shared_expert_intermediate_size'] !== 0 ? of('shared_expert_intermediate_size') : 0,
+          biased: own && flag('selection_bias'),
+          ...(own && { layers: routedLayers(path, given['routed_layers']) }),
+        },
   };
   try {
     return transformerConfig(sizes);
@@ -96,10 +144,10 @@ export function readConfig(path: string): TransformerConfig {
 
 /** rope_theta and torch_dtype are what transformers 4 reads, rope_parameters and dtype what transformers 5 does. */
 export function modelConfig(config: TransformerConfig, tokenizer: Tokenizer): object {
-  const [architecture] = Object.entries(ARCHITECTURES).find(([, { qkNorm }]) => qkNorm === config.qkNorm)!;
+  const architecture = architectureOf(config);
   return {
     architectures: [architecture],
-    model_type: config.qkNorm ? 'qwen3' : 'llama',
+    model_type: ARCHITECTURES[architecture]?.modelType ?? 'sweetspot_routed',
     vocab_size: config.vocabSize,
     hidden_size: config.hiddenSize,
     intermediate_size: config.intermediateSize,
@@ -115,12 +163,38 @@ export function modelConfig(config: TransformerConfig, tokenizer: Tokenizer): ob
     hidden_act: 'silu',
     attention_bias: false,
     attention_dropout: 0,
-    ...(config.qkNorm ? { use_sliding_window: false, sliding_window: null } : { mlp_bias: false }),
+    ...(config.moe !== null
+      ? routedKeys(config, config.moe, architecture)
+      : config.qkNorm
+        ? { use_sliding_window: false, sliding_window: null }
+        : { mlp_bias: false }),
     bos_token_id: tokenizer.endOfText,
     eos_token_id: tokenizer.endOfText,
     torch_dtype: 'float32',
     dtype: 'float32',
   };
+}
+
+function routedKeys({ qkNorm }: TransformerConfig, moe: MoeConfig, architecture: string): object {
+  return {
+    num_local_experts: moe.experts,
+    num_experts_per_tok: moe.topK,
+    sliding_window: null,
+    output_router_logits: false,
+    ...(architecture === OWN_ARCHITECTURE && {
+      moe_intermediate_size: moe.width,
+      shared_expert_intermediate_size: moe.sharedWidth,
+      norm_topk_prob: moe.normalize,
+      selection_bias: moe.biased,
+      routed_layers: moe.layers,
+      qk_norm: qkNorm,
+    }),
+  };
+}
+
+function routedLayers(path: string, value: unknown): number[] {
+  if (Array.isArray(value) && value.every((layer) => Number.isSafeInteger(layer))) return value;
+  throw corrupt(path, 'numbers of layers as routed_layers', brief(value));
 }
 
 export function generationConfig({ endOfText }: Tokenizer): object {

@@ -13,6 +13,7 @@ import { transformerParameters, zeroOutputs } from '../models/transformer.js';
 import { ParameterSet, type ParameterSpec } from '../nn/parameters.js';
 import { muonStepFlops } from '../optim/muon.js';
 import { loadWeights, saveWeights } from '../train/checkpoint.js';
+import type { LoadFigures } from '../train/loads.js';
 import type { OnProgress } from '../train/progress.js';
 import { runStage } from '../train/stage.js';
 import { type RunConfig, type RunFolder, readJson } from './run.js';
@@ -65,6 +66,7 @@ export const oneHot = (length: number, at: number): Float32Array =>
 export interface StageSummary {
   readonly loss: number;
   readonly seconds: number;
+  readonly loads?: LoadFigures | undefined;
 }
 
 export interface TrainOptions {
@@ -105,7 +107,13 @@ export async function trainStage(context: PretrainContext, options: TrainOptions
     });
     const result = await runStage(backend, {
       stage: options.stage,
-      model: { config: config.model, bank: options.bank, parameters, embedding: options.embedding },
+      model: {
+        config: config.model,
+        bank: options.bank,
+        parameters,
+        embedding: options.embedding,
+        balance: config.balance,
+      },
       sampler: options.sampler,
       shape: {
         batch: config.batch,
@@ -124,7 +132,7 @@ export async function trainStage(context: PretrainContext, options: TrainOptions
     });
     // Written first: a stage counts as finished when its weights are there. Seconds stay out of the weights file, so that the
     // same seed gives the same bytes.
-    const summary: StageSummary = { loss: result.loss, seconds: result.seconds };
+    const summary: StageSummary = { loss: result.loss, seconds: result.seconds, loads: result.loads };
     writeFileAtomic(run.summary(options.stage), `${JSON.stringify(summary)}\n`);
     await saveWeights(run.weights(options.stage), parameters);
     return summary;

@@ -17,10 +17,19 @@ import type { BankConfig, TransformerConfig } from '../models/config.js';
 import type { AdamWSettings } from '../optim/adamw.js';
 import type { MuonSettings } from '../optim/muon.js';
 import type { Schedule } from '../optim/schedule.js';
+import type { BalanceSettings } from '../train/balance.js';
 import type { Precision } from '../train/precision.js';
 
-export type Method = 'slm' | 'importance' | 'mixture' | 'projected' | 'soup' | 'hypernetwork';
-export const METHODS: readonly Method[] = ['slm', 'importance', 'mixture', 'projected', 'soup', 'hypernetwork'];
+export type Method = 'slm' | 'importance' | 'mixture' | 'projected' | 'soup' | 'hypernetwork' | 'routed';
+export const METHODS: readonly Method[] = [
+  'slm',
+  'importance',
+  'mixture',
+  'projected',
+  'soup',
+  'hypernetwork',
+  'routed',
+];
 
 export interface RunConfig {
   readonly format: 'sweetspot-run';
@@ -38,6 +47,8 @@ export interface RunConfig {
   /** For hidden matrices; null: AdamW for all. */
   readonly muon: MuonSettings | null;
   readonly schedule: Schedule;
+  /** Of routed experts; null without them. */
+  readonly balance: BalanceSettings | null;
   /** Projections into the residual stream start at zero. */
   readonly zeroOutputs: boolean;
   /** Of the matrix products of training. */
@@ -167,12 +178,13 @@ export class RunFolder implements Disposable {
   }
 }
 
-/** What folders from before there was a choice mean: fp32, AdamW, expert vectors by cluster, slices in f32. */
+/** What folders from before there was a choice mean: fp32, AdamW, expert vectors by cluster, slices in f32, dense layers. */
 export function withDefaults(config: unknown): unknown {
-  const given = config as { readonly bank?: object | null };
+  const given = config as { readonly bank?: object | null; readonly model?: object };
   const bank = given.bank
     ? { conditioning: 'cluster', conditionSize: 0, mlpWidth: 0, sliceType: 'f32', ...given.bank }
     : given.bank;
+  const model = given.model && { moe: null, ...given.model };
   return {
     precision: 'fp32',
     muon: null,
@@ -180,8 +192,10 @@ export function withDefaults(config: unknown): unknown {
     mixtures: null,
     domainShare: 0,
     domain: null,
+    balance: null,
     ...given,
     bank,
+    model,
   };
 }
 

@@ -1,5 +1,6 @@
 // specialize(): from a pretrained run and the text of a domain to one dense model folder. Chooses the expert, fine-tunes with
-// early stopping on held-out documents of the domain, writes a folder that any tool of the Hugging Face layout loads.
+// early stopping on held-out documents of the domain, writes a folder that any tool of the Hugging Face layout loads (variants of
+// routed layers that have none: a folder of our own).
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
@@ -12,6 +13,7 @@ import { cutWindows, requireWindows, type Windows } from '../data/windows.js';
 import type { Evaluation } from '../eval/perplexity.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { saveDenseFolder } from '../io/huggingface.js';
+import { architectureOf } from '../io/huggingface_config.js';
 import { FolderLock } from '../io/lock.js';
 import { forwardFlops, loraTrainingFlops } from '../models/cost.js';
 import { DenseModel } from '../models/dense.js';
@@ -78,6 +80,8 @@ export interface SpecializeOptions {
 export interface SpecializeResult extends Placement {
   readonly method: Method;
   readonly out: string;
+  /** Layout of the folder, as its config.json names it. */
+  readonly architecture: string;
   readonly domainTokens: number;
   /** On the held-out documents of the domain. */
   readonly before: Evaluation;
@@ -124,7 +128,7 @@ export interface FinetuneOptions
 
 /** How a model pretrained as `config` says is fine-tuned on `trainTokens` tokens: defaults filled, epochs turned into steps. */
 export function finetuneSettings(
-  config: Pick<RunConfig, 'batch' | 'model' | 'schedule' | 'adamw' | 'muon' | 'precision' | 'seed'>,
+  config: Pick<RunConfig, 'batch' | 'model' | 'schedule' | 'adamw' | 'muon' | 'balance' | 'precision' | 'seed'>,
   trainTokens: number,
   options: FinetuneOptions,
 ) {
@@ -144,6 +148,7 @@ export function finetuneSettings(
     patience: options.patience ?? 5,
     adamw: { ...config.adamw, ...defined(options.adamw) },
     muon: config.muon,
+    balance: config.balance,
     lora: options.lora === undefined ? null : loraSettings(options.lora),
     precision: options.precision ?? config.precision,
     seed: options.seed ?? config.seed,
@@ -205,6 +210,7 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
     batch: settings.batch,
     adamw: settings.adamw,
     muon: settings.muon,
+    balance: settings.balance,
     lora: settings.lora,
     replay: generic?.share ?? 0,
     teacher: teacher === undefined ? null : { ...teacher.settings, weights: teacher.hash },
@@ -236,6 +242,7 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
   const done: SpecializeResult = {
     method: run.config.method,
     out,
+    architecture: architectureOf(model),
     domainTokens: domain.tokens,
     histogram: chosen.histogram,
     entropy: chosen.entropy,
@@ -253,9 +260,8 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
         : loraTrainingFlops(model, plan.lora.rank, result.tokens)),
     seconds: (performance.now() - begin) / 1000,
   };
-  await saveDenseFolder(out, model, result.values, run.tokenizer, {
-    'sweetspot.json': `${JSON.stringify({ ...done, out: undefined }, null, 2)}\n`,
-  });
+  const note = { 'sweetspot.json': `${JSON.stringify({ ...done, out: undefined }, null, 2)}\n` };
+  await saveDenseFolder(out, model, result.values, run.tokenizer, note, { own: true });
   rmSync(part, { recursive: true });
   return done;
 }

@@ -20,6 +20,7 @@ import type { BankConfig, TransformerConfig } from './config.js';
 import {
   denseFeedForward,
   denseLinear,
+  type FeedForward,
   initialStd,
   layerNames,
   transformerParameters,
@@ -103,16 +104,16 @@ export function bankFeedForward(
   parameters: Weights,
   coefficients: (layer: number) => Tensor,
   { offsets, count }: Groups,
-): (x: Tensor, layer: number) => Tensor {
+): FeedForward {
   const dense = denseFeedForward(denseLinear(parameters));
   const shared = (name: string) => (bank.shared ? parameters.tensor(name) : undefined);
-  return (x, layer) => {
-    if (!bank.projectedLayers.includes(layer)) return dense(x, layer);
+  return (x, layer, residual) => {
+    if (!bank.projectedLayers.includes(layer)) return dense(x, layer, residual);
     const names = bankNames(layer);
     const c = coefficients(layer);
     const gateUp = bankMix(parameters.tensor(names.gateUp), c, shared(layerNames(layer).gateUp), count); // (G, 2F, C)
     const down = bankMix(parameters.tensor(names.down), c, shared(layerNames(layer).down), count); // (G, C, F)
-    return groupedLinear(swiglu(groupedLinear(x, gateUp, offsets, count)), down, offsets, count);
+    return groupedLinear(swiglu(groupedLinear(x, gateUp, offsets, { count })), down, offsets, { count, residual });
   };
 }
 

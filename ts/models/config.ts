@@ -23,6 +23,26 @@ export interface TransformerConfig {
   readonly tieEmbeddings: boolean;
   /** RMS norm on query and key heads. */
   readonly qkNorm: boolean;
+  /** Feed-forward blocks in which a router sends every token to a few of many experts; null: all are dense. */
+  readonly moe: MoeConfig | null;
+}
+
+/** Softmax-routed mixture layers (models/moe.ts). How their load is kept even belongs to training: train/balance.ts. */
+export interface MoeConfig {
+  /** E: experts of a layer. */
+  readonly experts: number;
+  /** k: experts of a token. */
+  readonly topK: number;
+  /** Weights of the k sum to 1 (Mixtral); without, they are those of the softmax over all experts (Switch). */
+  readonly normalize: boolean;
+  /** Feed-forward width of one expert. */
+  readonly width: number;
+  /** Feed-forward width of an expert that every token passes; 0 for none. */
+  readonly sharedWidth: number;
+  /** Whether a bias steers the choice, and nothing else (DeepSeek-V3). */
+  readonly biased: boolean;
+  /** Layers that are routed; the others are dense. */
+  readonly layers: readonly number[];
 }
 
 /**
@@ -53,10 +73,16 @@ export interface BankConfig {
 
 const MAX_DIMENSION = 1 << 20;
 
+/** Sizes of a model, of which `transformerConfig` fills in the rest. */
+export type TransformerSizes = Partial<Omit<TransformerConfig, 'moe'>> & {
+  readonly moe?: Partial<MoeConfig> | null | undefined;
+};
+
 /** Fills defaults and throws SWEETSPOT_USAGE for sizes that cannot work. */
-export function transformerConfig(
-  given: Pick<TransformerConfig, 'vocabSize' | 'hiddenSize' | 'layers' | 'heads'> & Partial<TransformerConfig>,
-): TransformerConfig {
+export function transformerConfig({
+  moe,
+  ...given
+}: Pick<TransformerConfig, 'vocabSize' | 'hiddenSize' | 'layers' | 'heads'> & TransformerSizes): TransformerConfig {
   const config: TransformerConfig = {
     kvHeads: given.heads,
     headDim: Math.floor(given.hiddenSize / given.heads),
@@ -66,6 +92,7 @@ export function transformerConfig(
     normEps: 1e-5,
     tieEmbeddings: true,
     qkNorm: false,
+    moe: null,
     ...defined(given),
   };
   const refuse = (what: string, expected: string, found: unknown): never => {
@@ -93,7 +120,52 @@ export function transformerConfig(
     refuse('heads x headDim', 'a multiple of 16', config.heads * config.headDim);
   if (!(config.normEps > 0 && config.normEps < 1)) refuse('normEps', 'between 0 and 1', config.normEps);
   if (!(config.ropeTheta > 1)) refuse('ropeTheta', 'more than 1', config.ropeTheta);
-  return config;
+  return moe ? routedConfig(config, moe) : config;
+}
+
+/**
+ * The same model with routed layers. Defaults: 8 experts, 2 for a token, normalized, in every layer, no shared expert, no bias,
+ * and a width at which the experts of a token together are as wide as the dense block was, so that a token costs the same.
+ */
+export function routedConfig(model: TransformerConfig, given: Partial<MoeConfig> = {}): TransformerConfig {
+  const topK = given.topK ?? Math.min(2, given.experts ?? 8);
+  const moe: MoeConfig = {
+    experts: 8,
+    topK,
+    normalize: true,
+    width: Math.ceil(model.intermediateSize / topK / 16) * 16,
+    sharedWidth: 0,
+    biased: false,
+    layers: Array.from({ length: model.layers }, (_, i) => i),
+    ...defined(given),
+  };
+  const refuse = (what: string, expected: string, found: unknown): never => {
+    throw new SweetspotError('SWEETSPOT_USAGE', { what: `routed layers: ${what}`, expected, found: String(found) });
+  };
+  const whole = (value: number, from: number, to: number) => Number.isInteger(value) && value >= from && value <= to;
+  if (!whole(moe.experts, 1, 4096)) refuse('experts', 'a whole number from 1 to 4096', moe.experts);
+  if (!whole(moe.topK, 1, moe.experts))
+    refuse('topK', `a whole number from 1 to ${moe.experts}, the experts`, moe.topK);
+  for (const name of ['width', 'sharedWidth'] as const) {
+    const least = name === 'width' ? 16 : 0;
+    if (!whole(moe[name], least, MAX_DIMENSION) || moe[name] % 16 !== 0)
+      refuse(name, `a multiple of 16 from ${least} on`, moe[name]);
+  }
+  requireLayers(moe.layers, model, (expected, found) => refuse('layers', expected, found));
+  // Without a dense layer the feed-forward width of the model says nothing but this.
+  const intermediateSize = moe.layers.length === model.layers ? moe.width : model.intermediateSize;
+  return { ...model, intermediateSize, moe };
+}
+
+/** Calls `refuse` unless `layers` are some of the model's, each once. */
+function requireLayers(
+  layers: readonly number[],
+  model: TransformerConfig,
+  refuse: (expected: string, found: string) => void,
+): void {
+  const known = layers.every((l) => Number.isInteger(l) && l >= 0 && l < model.layers);
+  if (layers.length === 0 || new Set(layers).size !== layers.length || !known)
+    refuse(`some of the layers 0 to ${model.layers - 1}, each once`, `[${layers}]`);
 }
 
 /** Fills defaults (16 slices, a vector as long as the slices, by cluster, every layer, shared slice on) and checks them. */
@@ -127,13 +199,7 @@ export function bankConfig(
       if (!Number.isInteger(value) || value < 1 || value > 65536) refuse(name, 'a whole number from 1 to 65536', value);
     }
   }
-  const layers = config.projectedLayers;
-  if (
-    layers.length === 0 ||
-    new Set(layers).size !== layers.length ||
-    layers.some((l) => !Number.isInteger(l) || l < 0 || l >= model.layers)
-  ) {
-    refuse('projectedLayers', `some of the layers 0 to ${model.layers - 1}, each once`, `[${layers}]`);
-  }
+  requireLayers(config.projectedLayers, model, (expected, found) => refuse('projectedLayers', expected, found));
+  if (model.moe !== null) refuse('of a model with routed layers', 'a dense model', 'routed layers');
   return config;
 }

@@ -1,15 +1,15 @@
-// The dense transformer, Llama layout, in the order of its computation. What differs between models is passed in: where
-// weights come from (dense or a bank), how attention sees the past (a window or a cache).
+// The transformer, Llama layout, in the order of its computation; feed-forward blocks may be routed (moe.ts). What differs
+// between models is passed in: where weights come from (dense or a bank), how attention sees the past (a window or a cache).
 
 import type { ParameterSpec } from '../nn/parameters.js';
 import { attention, type HeadShape, rope } from '../ops/attention.js';
-import { add } from '../ops/elementwise.js';
 import { embedding } from '../ops/embedding.js';
 import { linear } from '../ops/matmul.js';
 import { qkNorm, rmsNorm } from '../ops/norm.js';
 import { swiglu } from '../ops/swiglu.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { TransformerConfig } from './config.js';
+import { type Routing, routedFeedForward, routedParameters } from './moe.js';
 
 /** Parameters of layer i, by name. The three attention inputs are one matrix, and so are gate and up. */
 export const layerNames = (i: number) => ({
@@ -31,7 +31,7 @@ export function initialStd(config: TransformerConfig): { inner: number; residual
   return { inner, residual: inner / Math.sqrt(2 * config.layers) };
 }
 
-/** Every parameter of the dense model. */
+/** Every parameter of the model that is served. */
 export function transformerParameters(config: TransformerConfig): ParameterSpec[] {
   const { vocabSize: V, hiddenSize: C, intermediateSize: F, heads: H, kvHeads, headDim: D } = config;
   const std = initialStd(config);
@@ -60,8 +60,11 @@ export function transformerParameters(config: TransformerConfig): ParameterSpec[
     if (config.qkNorm) specs.push(ones(names.qNorm, D), ones(names.kNorm, D));
     specs.push(hidden(names.attentionOut, [C, H * D], std.residual));
     specs.push(ones(names.postNorm, C));
-    specs.push(hidden(names.gateUp, [2 * F, C], std.inner, [F, F]));
-    specs.push(hidden(names.down, [C, F], std.residual));
+    if (config.moe?.layers.includes(i)) specs.push(...routedParameters(config, config.moe, i, std));
+    else {
+      specs.push(hidden(names.gateUp, [2 * F, C], std.inner, [F, F]));
+      specs.push(hidden(names.down, [C, F], std.residual));
+    }
   }
   specs.push(ones('final_norm', C));
   if (!config.tieEmbeddings) specs.push(matrix('output', [V, C], std.inner));
@@ -71,7 +74,9 @@ export function transformerParameters(config: TransformerConfig): ParameterSpec[
 /** The same, with both projections into the residual stream at zero: every layer starts as the identity. */
 export const zeroOutputs = (specs: readonly ParameterSpec[]): ParameterSpec[] =>
   specs.map((spec) =>
-    /\.(attention\.out|ffn\.down)$/.test(spec.name) ? { ...spec, init: { kind: 'constant', value: 0 } } : spec,
+    /\.(attention\.out|(ffn|moe|shared)\.down)$/.test(spec.name)
+      ? { ...spec, init: { kind: 'constant', value: 0 } }
+      : spec,
   );
 
 /** Where a forward pass looks its parameters up: a ParameterSet, or what stands for one. */
@@ -79,28 +84,33 @@ export interface Weights {
   tensor(name: string): Tensor;
 }
 
-/** A linear layer by the name of its matrix: x (..., in) -> (..., out). */
-export type Linear = (x: Tensor, name: string) => Tensor;
+/** A linear layer by the name of its matrix: x (..., in) (+ residual, (..., out)) -> (..., out). */
+export type Linear = (x: Tensor, name: string, residual?: Tensor) => Tensor;
+
+/** A feed-forward block: x (B, T, C), normed, plus the residual stream -> (B, T, C). */
+export type FeedForward = (x: Tensor, layer: number, residual: Tensor) => Tensor;
 
 export interface ForwardParts {
   /** Default: x times the matrix of that name. */
   readonly linear?: Linear;
   /** How rows of a layer see earlier ones. Default: causal attention inside each of the B windows. */
   readonly attend?: (qkv: Tensor, layer: number) => Tensor;
-  /** The feed-forward block of a layer. Default: gate_up and down of `parameters`. */
-  readonly feedForward?: (x: Tensor, layer: number) => Tensor;
+  /** The feed-forward block of a layer. Default: gate_up and down of `parameters`, or its experts. */
+  readonly feedForward?: FeedForward;
+  /** Sees what the routers of that default decide. */
+  readonly watch?: (routing: Routing, layer: number) => void;
 }
 
 export const denseLinear =
   (parameters: Weights): Linear =>
-  (x, name) =>
-    linear(x, parameters.tensor(name));
+  (x, name, residual) =>
+    linear(x, parameters.tensor(name), { residual });
 
 /** gate, up, silu, down. */
-export function denseFeedForward(project: Linear): (x: Tensor, layer: number) => Tensor {
-  return (x, layer) => {
+export function denseFeedForward(project: Linear): FeedForward {
+  return (x, layer, residual) => {
     const names = layerNames(layer);
-    return project(swiglu(project(x, names.gateUp)), names.down);
+    return project(swiglu(project(x, names.gateUp)), names.down, residual);
   };
 }
 
@@ -115,7 +125,10 @@ export function transformer(
   const heads = headShape(config);
   const attend = parts.attend ?? ((qkv) => attention(qkv, heads));
   const project = parts.linear ?? denseLinear(parameters);
-  const feedForward = parts.feedForward ?? denseFeedForward(project);
+  const dense = denseFeedForward(project);
+  const feedForward =
+    parts.feedForward ??
+    (config.moe === null ? dense : routedFeedForward(config.moe, parameters, project, dense, parts.watch));
   const w = (name: string) => parameters.tensor(name);
 
   let x = embedding(w('embedding'), tokens); // (B, T, C)
@@ -124,8 +137,8 @@ export function transformer(
     let qkv = project(rmsNorm(x, w(names.inputNorm), config.normEps), names.qkv); // (B, T, (H + 2 Hkv) D)
     if (config.qkNorm) qkv = qkNorm(qkv, w(names.qNorm), w(names.kNorm), heads, config.normEps);
     const y = attend(rope(qkv, positions, heads, config.ropeTheta), i); // (B, T, H D)
-    x = add(x, project(y, names.attentionOut));
-    x = add(x, feedForward(rmsNorm(x, w(names.postNorm), config.normEps), i));
+    x = project(y, names.attentionOut, x);
+    x = feedForward(rmsNorm(x, w(names.postNorm), config.normEps), i, x);
   }
   return rmsNorm(x, w('final_norm'), config.normEps);
 }

@@ -1,6 +1,6 @@
 // Low-rank adapters (Hu et al. 2021, LoRA): every hidden matrix W (out, in) of a frozen model is used as
 //   W + (alpha / r) B A      A (r, in), B (out, r)
-// and only A and B are trained. B starts at zero, so that training starts from the model itself. A matrix that is stored as
+// and only A and B are trained. Routed experts have none and stay as they are: each would need a pair of its own. B starts at zero, so that training starts from the model itself. A matrix that is stored as
 // one (q, k, v; gate, up) has one pair. Merged, the model has its old sizes and costs nothing more to serve.
 import type { Backend } from '../backend/backend.js';
 import { SweetspotError } from '../backend/errors.js';
@@ -37,17 +37,18 @@ export function loraSettings(given: Partial<LoraSettings>): LoraSettings {
 
 const names = (name: string) => ({ a: `${name}.lora_a`, b: `${name}.lora_b` });
 
-/** The adapters of every hidden matrix of `specs`. */
+/** Hidden matrices that get an adapter: those that every token passes. */
+export const adapted = ({ kind, shape }: ParameterSpec): boolean => kind === 'hidden' && shape.length === 2;
+
+/** The adapters of `specs`. */
 export function loraParameters(specs: readonly ParameterSpec[], { rank }: LoraSettings): ParameterSpec[] {
-  return specs
-    .filter(({ kind }) => kind === 'hidden')
-    .flatMap(({ name, shape }): ParameterSpec[] => {
-      const [out, width] = [shape[0]!, shape[1]!];
-      return [
-        { name: names(name).a, shape: [rank, width], kind: 'matrix', init: { kind: 'normal', std: width ** -0.5 } },
-        { name: names(name).b, shape: [out, rank], kind: 'matrix', init: { kind: 'constant', value: 0 } },
-      ];
-    });
+  return specs.filter(adapted).flatMap(({ name, shape }): ParameterSpec[] => {
+    const [out, width] = [shape[0]!, shape[1]!];
+    return [
+      { name: names(name).a, shape: [rank, width], kind: 'matrix', init: { kind: 'normal', std: width ** -0.5 } },
+      { name: names(name).b, shape: [out, rank], kind: 'matrix', init: { kind: 'constant', value: 0 } },
+    ];
+  });
 }
 
 /** A frozen model, its adapters, and a third set of parameters that holds the model with the adapters merged. */
@@ -76,8 +77,7 @@ export class LoraModel {
     this.adapters = new ParameterSet(backend, loraParameters(specs, settings), { trainable: true });
     this.adapters.initialize(seed);
     this.#merge = Program.record(backend, 'merge lora', () => {
-      for (const { name, shape, kind } of specs) {
-        if (kind !== 'hidden') continue;
+      for (const { name, shape } of specs.filter(adapted)) {
         const [a, b] = [this.adapters.tensor(names(name).a), this.adapters.tensor(names(name).b)];
         const operands = { a: b, b: a, add: this.#base.tensor(name), c: this.merged.tensor(name) };
         emitGemm(operands, { m: shape[0]!, n: shape[1]!, k: settings.rank }, this.#scale);
@@ -90,14 +90,15 @@ export class LoraModel {
     return this.#base.tensor(name);
   }
 
-  /** The linear layer `name` with its adapter: x (..., in) -> (..., out). */
-  readonly linear = (x: Tensor, name: string): Tensor =>
+  /** The linear layer `name` with its adapter: x (..., in) (+ residual) -> (..., out). */
+  readonly linear = (x: Tensor, name: string, residual?: Tensor): Tensor =>
     loraLinear(
       x,
       this.#base.tensor(name),
       this.adapters.tensor(names(name).a),
       this.adapters.tensor(names(name).b),
       this.#scale,
+      residual,
     );
 
   /** Brings `merged` up to date, after the work already submitted. */

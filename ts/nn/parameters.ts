@@ -1,15 +1,16 @@
 // The parameters of one model: named tensors in a few flat buffers, so that the optimizer and the gradient norm are one row
 // for many tensors. Order in the flat buffers: matrices at the ends of the model (weight decay), hidden matrices (the same, or
-// Muon), vectors (none), coefficients of a bank (their own learning rate), each a contiguous range. Slices of a bank live
-// apart: they have no gradient buffer (see ts/ops/bank.ts) and are stored tile by tile, slices[tile][r][256], so that one pass
-// over memory makes the weights. They may be kept in bf16 (half the memory to read); their moments, and values on their way in
-// and out, are float32 all the same.
+// Muon), vectors (none), coefficients of a bank (their own learning rate), each a contiguous range. State follows: values that
+// belong to the model and are not learnt by gradient (the bias of a router); it has no moments. Slices of a bank live apart:
+// they have no gradient buffer (see ts/ops/bank.ts) and are stored tile by tile, slices[tile][r][256], so that one pass over
+// memory makes the weights. They may be kept in bf16 (half the memory to read); their moments, and values on their way in and
+// out, are float32 all the same.
 import type { Backend, BufferId } from '../backend/backend.js';
 import { bf16ToF32, f32ToBf16 } from '../tensor/float16.js';
 import { Prng } from '../tensor/prng.js';
 import { bufferTensor, bytesOf, sizeOf, type Tensor } from '../tensor/tensor.js';
 
-export type ParameterKind = 'matrix' | 'hidden' | 'vector' | 'coefficients' | 'slices';
+export type ParameterKind = 'matrix' | 'hidden' | 'vector' | 'coefficients' | 'slices' | 'state';
 
 /** How the slices of a bank are kept. */
 export type SliceType = 'f32' | 'bf16';
@@ -23,7 +24,7 @@ export type Initializer =
 
 export interface ParameterSpec {
   readonly name: string;
-  /** Slices: (R, ...matrix). */
+  /** Slices: (R, ...matrix); hidden: a matrix, or as many alike as the axes before it say. */
   readonly shape: readonly number[];
   readonly kind: ParameterKind;
   /** Of slices, one for all slices of a set. Default f32; everything else is f32. */
@@ -35,7 +36,7 @@ export interface ParameterSpec {
 
 /** A contiguous range of the flat buffers: what one optimizer row works on. */
 export interface ParameterRange {
-  readonly kind: Exclude<ParameterKind, 'slices'>;
+  readonly kind: Exclude<ParameterKind, 'slices' | 'state'>;
   readonly value: Tensor;
   readonly grad: Tensor;
   readonly m: Tensor;
@@ -81,6 +82,7 @@ export class ParameterSet {
     const bank = specs.filter((spec) => spec.kind === 'slices');
     this.sliceType = bank[0]?.sliceType ?? 'f32';
     const sliceBytes = bytesOf(this.sliceType);
+    const state = specs.filter((spec) => spec.kind === 'state');
     const place = (list: readonly ParameterSpec[], from: number): number => {
       let at = from;
       for (const spec of list) {
@@ -95,11 +97,12 @@ export class ParameterSet {
       this.#begins.set(kind, bounds[i]!);
     });
     const total = bounds.at(-1)!;
+    const all = place(state, total);
     const bankTotal = place(bank, 0);
     const make = (values: number, wanted: boolean, bytes = 4) =>
       wanted && values > 0 ? backend.alloc(values * bytes) : undefined;
     this.#buffers = {
-      value: make(total, true),
+      value: make(all, true),
       grad: make(total, this.trainable),
       m: make(total, this.trainable),
       v: make(total, this.trainable),
@@ -122,6 +125,8 @@ export class ParameterSet {
         this.#tensors.set(spec.name, this.trainable ? { ...value, grad } : value);
       }
     }
+    for (const spec of state)
+      this.#tensors.set(spec.name, tensor(spec.name, spec.shape, this.#buffers.value, this.#offsets.get(spec.name)!));
     for (const spec of bank) {
       const place = { buffer: this.#buffers.slices!, offset: this.#offsets.get(spec.name)! * sliceBytes };
       const value = bufferTensor(spec.name, spec.shape, this.sliceType, place, this.trainable);
@@ -211,9 +216,14 @@ export class ParameterSet {
     return spec.kind === 'slices' ? fromTiles(values, spec.shape[0]!) : values;
   }
 
+  /** The parameters that have this moment. */
+  specsWith(moment: Moment): readonly ParameterSpec[] {
+    return moment === 'value' ? this.specs : this.specs.filter(({ kind }) => kind !== 'state');
+  }
+
   /** Every parameter by name. */
   async readAll(moment: Moment = 'value'): Promise<Map<string, Float32Array>> {
-    const names = this.specs.map((spec) => spec.name);
+    const names = this.specsWith(moment).map((spec) => spec.name);
     const values = await Promise.all(names.map((name) => this.read(name, moment)));
     return new Map(names.map((name, i) => [name, values[i]!]));
   }

@@ -1,6 +1,6 @@
 // y = op(a) op(b): the linear layers. Weights are stored (out, in) as in Hugging Face folders, so the forward pass of a
 // layer is N T, its input gradient N N, its weight gradient T N.
-import { expectWidth, tape } from '../autograd/tape.js';
+import { expectWidth, type Precision, tape } from '../autograd/tape.js';
 import { rowsOf, type Tensor } from '../tensor/tensor.js';
 
 export interface GemmShape {
@@ -9,15 +9,17 @@ export interface GemmShape {
   readonly k: number;
   readonly transA?: boolean;
   readonly transB?: boolean;
+  /** Default: that of the tape. */
+  readonly precision?: Precision | undefined;
 }
 
-/** The dim `precision` of every row that multiplies matrices: that of the tape. */
-export const precision = (): number => (tape().precision === 'bf16' ? 1 : 0);
+/** The dim `precision` of every row that multiplies matrices: that of the tape, unless another is asked for. */
+export const precision = (asked?: Precision): number => ((asked ?? tape().precision) === 'bf16' ? 1 : 0);
 
 /** The row itself, dense matrices, one batch: c = op(a) op(b) (+ bias) (+ add). */
 export function emitGemm(
   operands: { a: Tensor; b: Tensor; c: Tensor; bias?: Tensor | undefined; add?: Tensor | undefined },
-  { m, n, k, transA = false, transB = false }: GemmShape,
+  { m, n, k, transA = false, transB = false, precision: asked }: GemmShape,
   alpha = 1,
 ): void {
   const dims = {
@@ -33,28 +35,37 @@ export function emitGemm(
     strideA: 0,
     strideB: 0,
     strideC: 0,
-    precision: precision(),
+    precision: precision(asked),
   };
   tape().emit('gemm', operands, dims, { alpha });
 }
 
-/** x (..., in) times w (out, in) transposed -> (..., out). */
-export function linear(x: Tensor, w: Tensor): Tensor {
+export interface LinearOptions {
+  /** Of the product and of its gradients. Default: that of the tape. */
+  readonly precision?: Precision | undefined;
+  /** (..., out): added to the product, the residual connection. Its gradient is the incoming one, shared. */
+  readonly residual?: Tensor | undefined;
+}
+
+/** x (..., in) times w (out, in) transposed (+ residual) -> (..., out). */
+export function linear(x: Tensor, w: Tensor, { precision, residual }: LinearOptions = {}): Tensor {
   const t = tape();
   const [out, width] = [w.shape[0]!, w.shape[1]!];
   expectWidth('linear', x, width);
   const rows = rowsOf(x);
-  const y = t.temporary([...x.shape.slice(0, -1), out], { requiresGrad: x.requiresGrad || w.requiresGrad });
-  emitGemm({ a: x, b: w, c: y }, { m: rows, n: out, k: width, transB: true });
+  const requiresGrad = x.requiresGrad || w.requiresGrad || residual?.requiresGrad === true;
+  const y = t.temporary([...x.shape.slice(0, -1), out], { requiresGrad });
+  emitGemm({ a: x, b: w, add: residual, c: y }, { m: rows, n: out, k: width, transB: true, precision });
   t.node([y], () => {
     const dy = t.incoming(y);
+    if (residual !== undefined) t.pass(residual, dy);
     if (x.requiresGrad) {
       const dx = t.grad(x);
-      emitGemm({ a: dy, b: w, add: dx.add, c: dx.out }, { m: rows, n: width, k: out });
+      emitGemm({ a: dy, b: w, add: dx.add, c: dx.out }, { m: rows, n: width, k: out, precision });
     }
     if (w.requiresGrad) {
       const dw = t.grad(w);
-      emitGemm({ a: dy, b: x, add: dw.add, c: dw.out }, { m: out, n: width, k: rows, transA: true });
+      emitGemm({ a: dy, b: x, add: dw.add, c: dw.out }, { m: out, n: width, k: rows, transA: true, precision });
     }
   });
   return y;
@@ -84,9 +95,14 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
 
 /**
  * Rows sorted by group, each group with its own weights: x (N, in), w (G, out, in), offsets i32 (G + 1) -> (N, out). With
- * `count`, i32 (1), groups from there on have no rows, and the gradient of their weights is left unwritten.
+ * `count`, i32 (1), groups from there on have no rows, and the gradient of their weights is left unwritten. `residual` as in linear.
  */
-export function groupedLinear(x: Tensor, w: Tensor, offsets: Tensor, count?: Tensor | undefined): Tensor {
+export function groupedLinear(
+  x: Tensor,
+  w: Tensor,
+  offsets: Tensor,
+  { count, residual }: { count?: Tensor | undefined; residual?: Tensor | undefined } = {},
+): Tensor {
   const t = tape();
   const [groups, out, width] = [w.shape[0]!, w.shape[1]!, w.shape[2]!];
   expectWidth('groupedLinear', x, width);
@@ -94,12 +110,13 @@ export function groupedLinear(x: Tensor, w: Tensor, offsets: Tensor, count?: Ten
   const y = t.temporary([...x.shape.slice(0, -1), out], { requiresGrad: true });
   t.emit(
     'grouped_gemm',
-    { a: x, b: w, offsets, c: y },
+    { a: x, b: w, offsets, add: residual, c: y },
     { groups, rows, n: out, k: width, transB: 1, precision: precision() },
     {},
   );
   t.node([y], () => {
     const dy = t.incoming(y);
+    if (residual !== undefined) t.pass(residual, dy);
     if (x.requiresGrad) {
       const dx = t.grad(x);
       t.emit(

@@ -48,6 +48,28 @@ export function topkSoftmax(
   return { p, ids, lse };
 }
 
+/**
+ * Losses of a router, from logits (N, E), the log of their softmax's denominator (N) and where its choices lie: writes loads (E),
+ * load balance loss and z-loss into `figures`, and adds the gradient of balance * the one + z * the other to that of the logits.
+ */
+export function routerLosses(
+  { logits, lse, offsets }: { readonly logits: Tensor; readonly lse: Tensor; readonly offsets: Tensor },
+  figures: Tensor,
+  weights: { readonly balance: number; readonly z: number },
+): void {
+  const t = tape();
+  const wanted = logits.requiresGrad && (weights.balance > 0 || weights.z > 0);
+  const dims = { rows: rowsOf(logits), experts: lastOf(logits) };
+  const write = (dx?: Tensor) => t.emit('router_losses', { x: logits, lse, offsets, y: figures, dx }, dims, weights);
+  if (wanted) t.gradVia(logits, write);
+  else write();
+}
+
+/** Moves the bias (E) of a choice towards even loads, by `rate`. */
+export function routerBias(offsets: Tensor, bias: Tensor, rate: number): void {
+  tape().emit('router_bias', { offsets, bias }, { experts: lastOf(bias) }, { rate });
+}
+
 /** Where sorted rows come from and lie. */
 export interface Routes {
   /** i32 (E + 1): expert e owns places offsets[e] .. offsets[e + 1]; for groupedLinear. */

@@ -45,7 +45,7 @@ export function adamw(
   { seed = 0, muon = null }: { seed?: number | string | undefined; muon?: MuonSettings | null | undefined } = {},
 ): void {
   const t = tape();
-  for (const spec of parameters.specs) {
+  for (const spec of parameters.specsWith('m')) {
     const tensor = parameters.tensor(spec.name);
     const reached =
       spec.kind === 'slices'

@@ -1,15 +1,15 @@
 // Muon (Jordan et al. 2024): the momentum of every hidden matrix is replaced by the nearest matrix with orthogonal rows or
 // columns, found by a few steps of a quintic Newton-Schulz iteration, so that all directions of a matrix learn at one rate.
 // Its size is that of an AdamW update (Liu et al. 2025, "Muon is scalable": 0.2 sqrt(max(rows, cols))), so that learning rate
-// and weight decay carry over. Matrices stored as one (q, k, v; gate, up) are treated apart; equal ones of all layers that lie
-// at equal distances are one batch.
+// and weight decay carry over. Matrices stored as one (q, k, v; gate, up; experts) are treated apart; equal ones of all layers
+// that lie at equal distances are one batch.
 //
 // An iteration is X <- a X + (b A + c A A) X with A = X X^T. The factor a is kept out of X (X = s Y, s <- a s), which leaves
 // three products and no other rows:
 //   P = (b / a) s^2 Y Y^T        Q = (c a / b^2) P P + P        Y <- Q Y + Y
 import { tape } from '../autograd/tape.js';
 import type { ParameterSet, ParameterSpec } from '../nn/parameters.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { sizeOf, type Tensor } from '../tensor/tensor.js';
 
 export interface MuonSettings {
   /** Of the gradient, in the manner of Nesterov. Default 0.95. */
@@ -40,12 +40,16 @@ export function matrixBatches(specs: readonly ParameterSpec[], offsetOf: (name: 
   const alike = new Map<string, { offset: number; rows: number; cols: number }[]>();
   for (const spec of specs) {
     if (spec.kind !== 'hidden') continue;
-    const [all, cols] = [spec.shape[0]!, spec.shape[1]!];
-    let offset = offsetOf(spec.name);
+    const [all, cols] = [spec.shape.at(-2)!, spec.shape.at(-1)!];
+    const copies = sizeOf(spec.shape) / (all * cols);
+    let within = 0;
     (spec.parts ?? [all]).forEach((rows, part) => {
       const key = `${spec.name.replace(/\d+/, '#')} ${part} ${rows} ${cols}`;
-      alike.set(key, [...(alike.get(key) ?? []), { offset, rows, cols }]);
-      offset += rows * cols;
+      const list = alike.get(key) ?? [];
+      for (let copy = 0; copy < copies; copy++)
+        list.push({ offset: offsetOf(spec.name) + copy * all * cols + within, rows, cols });
+      alike.set(key, list);
+      within += rows * cols;
     });
   }
   return [...alike.values()].flatMap((list) => {

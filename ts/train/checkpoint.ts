@@ -79,7 +79,7 @@ export async function saveCheckpoint(
   const tensors: Record<string, SafetensorsTensor> = {};
   for (const moment of MOMENTS) {
     const values = await parameters.readAll(moment);
-    for (const spec of parameters.specs) {
+    for (const spec of parameters.specsWith(moment)) {
       tensors[`${moment}.${spec.name}`] = {
         dtype: 'F32',
         shape: [...spec.shape],
@@ -99,7 +99,7 @@ export function loadCheckpoint(folder: string, stage: string, parameters: Parame
   if (file === undefined) return undefined;
   const { tensors, metadata } = readSafetensors(file);
   const loaded = MOMENTS.flatMap((moment) =>
-    parameters.specs.map((spec) => ({
+    parameters.specsWith(moment).map((spec) => ({
       moment,
       name: spec.name,
       values: take(file, tensors, `${moment}.${spec.name}`, spec.shape),

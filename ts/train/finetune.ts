@@ -15,6 +15,7 @@ import { LoraModel, type LoraSettings } from '../nn/lora.js';
 import { ParameterSet } from '../nn/parameters.js';
 import type { AdamWSettings } from '../optim/adamw.js';
 import type { MuonSettings } from '../optim/muon.js';
+import type { BalanceSettings } from './balance.js';
 import { loadWeights, saveWeights } from './checkpoint.js';
 import type { Precision } from './precision.js';
 import type { OnProgress } from './progress.js';
@@ -35,6 +36,8 @@ export interface FinetuneSettings {
   readonly adamw: AdamWSettings;
   /** For hidden matrices, in place of AdamW. Default: none. */
   readonly muon?: MuonSettings | null | undefined;
+  /** Of routed experts, where they are trained. Default: none. */
+  readonly balance?: BalanceSettings | null | undefined;
   /** Trains low-rank adapters and leaves the model as it is; the result has them merged. Default: all parameters. */
   readonly lora?: LoraSettings | null | undefined;
   /** Distillation: what a teacher says about `train`, and how it is weighed. Default: none. */
@@ -104,7 +107,7 @@ export async function finetune(
       stage: 'finetune',
       model:
         adapted === undefined
-          ? { config, parameters, lessons: settings.lessons }
+          ? { config, parameters, balance: settings.balance, lessons: settings.lessons }
           : {
               config,
               parameters: adapted.adapters,

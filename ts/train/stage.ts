@@ -10,6 +10,7 @@ import type { AdamWSettings } from '../optim/adamw.js';
 import type { MuonSettings } from '../optim/muon.js';
 import { decayStart, learningRate, type Schedule } from '../optim/schedule.js';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
+import { type LoadFigures, LoadMeter } from './loads.js';
 import { type OnProgress, RateMeter } from './progress.js';
 import { type BatchShape, type StepResult, type TrainableModel, TrainStep } from './step.js';
 
@@ -43,6 +44,8 @@ export interface StageResult {
   readonly loss: number;
   /** Time it took, earlier calls that were interrupted included (without what was lost since their last checkpoint). */
   readonly seconds: number;
+  /** Over the same steps as the loss; undefined without routed layers. */
+  readonly loads: LoadFigures | undefined;
 }
 
 interface SavedState {
@@ -51,6 +54,7 @@ interface SavedState {
   /** Of earlier calls. */
   readonly seconds: number;
   readonly extra: unknown;
+  readonly loads?: unknown;
 }
 
 /** Steps in flight. More would delay errors and the interrupt without feeding the device better. */
@@ -77,11 +81,13 @@ export async function runStage(backend: Backend, options: StageOptions): Promise
   // Of the whole stage's last steps, those of an earlier call included, so that a resumed stage reports the same loss.
   const losses: number[] = [];
   const keep = Math.max(10, Math.ceil(steps / 10));
+  const loads = model.config.moe === null ? undefined : new LoadMeter(model.config.moe, keep);
   if (checkpoints !== undefined) {
     const state = loadCheckpoint(checkpoints, stage, model.parameters);
     if (state !== undefined) {
-      const { sampler: samplerState, losses: earlier, seconds, extra } = state.extra as SavedState;
+      const { sampler: samplerState, losses: earlier, seconds, extra, loads: earlierLoads } = state.extra as SavedState;
       secondsBefore = seconds;
+      loads?.restore(earlierLoads);
       step = state.step;
       losses.push(...earlier);
       sampler.restore(samplerState);
@@ -96,7 +102,7 @@ export async function runStage(backend: Backend, options: StageOptions): Promise
 
   const settle = async (): Promise<void> => {
     const { step: at, lr, result } = pending.shift()!;
-    const { loss, gradientNorm } = await result;
+    const { loss, gradientNorm, routing } = await result;
     if (!Number.isFinite(loss)) {
       throw new SweetspotError('SWEETSPOT_PROGRAM', {
         what: `${stage}: the loss is ${loss} at step ${at}`,
@@ -105,11 +111,12 @@ export async function runStage(backend: Backend, options: StageOptions): Promise
     }
     losses.push(loss);
     if (losses.length > keep) losses.shift();
+    const load = routing && loads?.update(at, routing);
     const tokens = at * tokensAStep;
     if (folder !== undefined) {
       appendLine(
         path.join(folder, 'metrics.jsonl'),
-        JSON.stringify({ stage, step: at, tokens, loss, lr, gradientNorm }),
+        JSON.stringify({ stage, step: at, tokens, loss, lr, gradientNorm, ...load }),
       );
     }
     const total = steps * tokensAStep;
@@ -121,7 +128,13 @@ export async function runStage(backend: Backend, options: StageOptions): Promise
   };
   const save = async (to = checkpoints): Promise<void> => {
     if (to === undefined) return;
-    const extra: SavedState = { sampler: sampler.state(), losses, seconds: seconds(), extra: options.extra?.save() };
+    const extra: SavedState = {
+      sampler: sampler.state(),
+      losses,
+      seconds: seconds(),
+      extra: options.extra?.save(),
+      ...(loads && { loads: loads.state() }),
+    };
     await saveCheckpoint(to, stage, model.parameters, { step, extra });
     saved = performance.now();
   };
@@ -162,5 +175,6 @@ export async function runStage(backend: Backend, options: StageOptions): Promise
     await Promise.allSettled(pending.map((one) => one.result));
     trainStep.dispose();
   }
-  return { steps: step, loss: losses.reduce((a, b) => a + b, 0) / Math.max(1, losses.length), seconds: seconds() };
+  const loss = losses.reduce((a, b) => a + b, 0) / Math.max(1, losses.length);
+  return { steps: step, loss, seconds: seconds(), loads: loads?.summary() };
 }

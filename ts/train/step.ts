@@ -1,6 +1,6 @@
 // One training step as a Program: forward, backward, clipping and optimizer, recorded once for a batch shape. What changes
 // from step to step is written into one input buffer: tokens, targets, learning rate, and for a bank which clusters are
-// present and where their rows begin. Loss and gradient norm come back as one small read.
+// present and where their rows begin. Loss, gradient norm and loads of experts come back as a few small reads.
 import type { Precision } from '../autograd/tape.js';
 import type { Backend, BufferId } from '../backend/backend.js';
 import type { Batch } from '../data/sampler.js';
@@ -13,6 +13,7 @@ import { type AdamWSettings, adamw, hyperValues } from '../optim/adamw.js';
 import type { MuonSettings } from '../optim/muon.js';
 import { Program } from '../program/program.js';
 import { bufferTensor, sizeOf, type Tensor } from '../tensor/tensor.js';
+import { type BalanceSettings, recordBalance } from './balance.js';
 import type { Lessons, TeacherSettings } from './teacher.js';
 
 export interface TrainableModel {
@@ -23,6 +24,8 @@ export interface TrainableModel {
   readonly parameters: ParameterSet;
   /** Where the forward pass looks parameters up, when part of the model is frozen. Default: `parameters`. */
   readonly weights?: Weights | undefined;
+  /** How the load of routed experts is kept even. Default: not at all. */
+  readonly balance?: BalanceSettings | null | undefined;
   /** How the forward pass differs from the dense one. Default: as `bank` says. */
   readonly parts?: ForwardParts | undefined;
   /** Distillation: what a teacher says about the text, and how it is weighed. Batches must have `sources`. */
@@ -49,6 +52,8 @@ export interface StepResult {
   readonly loss: number;
   /** Global gradient norm before clipping. */
   readonly gradientNorm: number;
+  /** What the routers did (train/loads.ts reads it); undefined without routed layers. */
+  readonly routing: Float32Array | undefined;
 }
 
 /** Named places in one buffer, each at a multiple of 64 bytes. */
@@ -168,8 +173,13 @@ export class TrainStep {
         (bank === undefined
           ? {}
           : { feedForward: bankFeedForward(bank, weights, mixedCoefficients(weights, vectors()), groups) });
+      const balance = config.moe === null ? undefined : recordBalance(config.moe, weights, model.balance);
       const tokens = inputs.tensor('tokens', [B, T], 'i32');
-      const hidden = transformer(config, weights, tokens, inputs.tensor('positions', [N], 'i32'), parts);
+      const positions = inputs.tensor('positions', [N], 'i32');
+      const hidden = transformer(config, weights, tokens, positions, {
+        ...parts,
+        ...(balance && { watch: balance.watch }),
+      });
       const targets = inputs.tensor('targets', [B, T], 'i32');
       const losses = linearCrossEntropy(
         hidden,
@@ -188,10 +198,12 @@ export class TrainStep {
       t.backward([]);
       const norm = t.temporary([1], { name: 'norm' });
       adamw(parameters, settings, inputs.tensor('hyper', [8], 'f32'), norm, { seed: shape.seed, muon });
+      balance?.steer();
       const sum = t.temporary([1], { name: 'sum' });
       t.emit('reduce_sum', { x: losses, y: sum }, { outer: 1, n: sizeOf(losses.shape), inner: 1 }, { alpha: 1 });
       t.output('loss', sum);
       t.output('norm', norm);
+      if (balance !== undefined) t.output('routing', balance.figures);
     });
   }
 
@@ -211,8 +223,12 @@ export class TrainStep {
     if (this.#model.lessons !== undefined) this.#teach(this.#model.lessons, batch.sources!);
     inputs.submit();
     this.program.run();
-    const [loss, norm] = await Promise.all([this.program.read('loss'), this.program.read('norm')]);
-    return { loss: loss[0]! / Math.max(1, batch.count), gradientNorm: norm[0]! };
+    const [loss, norm, routing] = await Promise.all([
+      this.program.read('loss'),
+      this.program.read('norm'),
+      this.#model.config.moe === null ? undefined : this.program.read('routing'),
+    ]);
+    return { loss: loss[0]! / Math.max(1, batch.count), gradientNorm: norm[0]!, routing };
   }
 
   /** Fills in the teacher's word on every input. */

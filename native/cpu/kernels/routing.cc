@@ -272,4 +272,69 @@ void combine_rows_backward(Context& ctx, const CombineRowsBackwardRow& row) {
   });
 }
 
+// One pass: a row leaves its probabilities in dx, adds them to the sum of its block, and comes back for its gradient
+//   dx[e] = p[e] (balance experts / rows (f[e] - <f, p>) + z 2 / rows lse).
+void router_losses(Context& ctx, const RouterLossesRow& row) {
+  const size_t rows = row.rows, experts = row.experts;
+  const float *x = ctx.f32(row.x), *lse = ctx.f32(row.lse);
+  const int32_t* offsets = ctx.i32(row.offsets);
+  float *y = ctx.f32(row.y), *gradient = row.dx.present() ? ctx.f32(row.dx) : nullptr;
+  const size_t per_task = max_size(1, kTaskElements / max_size(experts, 1)), blocks = ceil_div(rows, per_task);
+  // A block's sums: probabilities, then squares of lse. Behind them room for a row of each block.
+  const size_t stride = round_up(experts + 1, 16);
+  auto* partial = static_cast<float*>(ctx.scratch(max_size(2 * blocks * stride, 1) * sizeof(float)));
+  if (partial == nullptr) return;
+  const auto total = static_cast<float>(offsets[experts] - offsets[0]);
+  for (size_t e = 0; e < experts; e++) {
+    y[e] = total == 0.0f ? 0.0f : static_cast<float>(offsets[e + 1] - offsets[e]) / total;
+  }
+  const float balance = row.balance * static_cast<float>(experts) / static_cast<float>(rows);
+  const float z = row.z * 2.0f / static_cast<float>(rows);
+  parallel(ctx, static_cast<uint32_t>(blocks), [&](uint32_t task, uint32_t) {
+    float *sums = partial + task * stride, *space = partial + (blocks + task) * stride;
+    each_vec(experts, [&](size_t i, auto lanes) { lanes.store(Vec::zero(), sums + i); });
+    float squares = 0.0f;
+    for (size_t r = task * per_task; r < min_size(rows, (task + size_t{1}) * per_task); r++) {
+      const float* from = x + r * experts;
+      float* p = gradient == nullptr ? space : gradient + r * experts;
+      const Vec shift = Vec::set(lse[r]);
+      Vec mean = Vec::zero();
+      each_vec(experts, [&](size_t i, auto lanes) {
+        const Vec value = exp(lanes.load(from + i) - shift);
+        lanes.store(value, p + i);
+        lanes.store(lanes.load(sums + i) + value, sums + i);
+        mean = fma(lanes.load(y + i), lanes.load(p + i), mean);
+      });
+      squares += lse[r] * lse[r];
+      if (gradient == nullptr) continue;
+      const Vec factor = Vec::set(balance), rest = Vec::set(z * lse[r] - balance * sum(mean));
+      each_vec(experts, [&](size_t i, auto lanes) {
+        lanes.store(lanes.load(p + i) * fma(factor, lanes.load(y + i), rest), p + i);
+      });
+    }
+    sums[experts] = squares;
+  });
+  const double each = rows == 0 ? 0.0 : 1.0 / static_cast<double>(rows);
+  double even = 0, squares = 0;
+  for (size_t e = 0; e < experts; e++) {
+    double probability = 0;
+    for (size_t b = 0; b < blocks; b++) probability += partial[b * stride + e];
+    even += static_cast<double>(y[e]) * probability * each;
+  }
+  for (size_t b = 0; b < blocks; b++) squares += partial[b * stride + experts];
+  y[experts] = static_cast<float>(static_cast<double>(experts) * even);
+  y[experts + 1] = static_cast<float>(squares * each);
+}
+
+void router_bias(Context& ctx, const RouterBiasRow& row) {
+  const int64_t experts = row.experts;
+  const int32_t* offsets = ctx.i32(row.offsets);
+  float* bias = ctx.f32(row.bias);
+  const int64_t total = int64_t{offsets[experts]} - offsets[0];
+  for (int64_t e = 0; e < experts; e++) {
+    const int64_t missing = total - experts * (int64_t{offsets[e + 1]} - offsets[e]);
+    if (missing != 0) bias[e] += missing > 0 ? row.rate : -row.rate;
+  }
+}
+
 }  // namespace sweetspot::SWEETSPOT_ISA

@@ -171,6 +171,55 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// A row's probabilities and the square of its lse to scratch, for the sums over rows, and its gradient.
+__global__ void __launch_bounds__(kThreads)
+    router_row_kernel(Fault fault, const float* x, const float* lse, const int32_t* offsets, float* p, float* squares,
+                      float* dx, uint32_t rows, uint32_t experts, float balance, float z) {
+  if (fault.failed()) return;
+  const size_t r = Team<32>::row();
+  if (r >= rows) return;
+  const auto total = static_cast<float>(offsets[experts] - offsets[0]);
+  const auto load = [&](uint32_t e) {
+    return total == 0.0f ? 0.0f : static_cast<float>(offsets[e + 1] - offsets[e]) / total;
+  };
+  const size_t at = r * experts;
+  float mean = 0;
+  for (uint32_t e = Team<32>::lane(); e < experts; e += 32) {
+    p[at + e] = expf(x[at + e] - lse[r]);
+    mean = fmaf(load(e), p[at + e], mean);
+  }
+  mean = warp_sum(mean);
+  if (Team<32>::lane() == 0) squares[r] = lse[r] * lse[r];
+  if (dx == nullptr) return;
+  const float rest = z * lse[r] - balance * mean;
+  for (uint32_t e = Team<32>::lane(); e < experts; e += 32) dx[at + e] = p[at + e] * fmaf(balance, load(e), rest);
+}
+
+// From the means over rows: probabilities, and at y[experts + 1] already the squares.
+__global__ void __launch_bounds__(kThreads)
+    router_finish_kernel(Fault fault, const int32_t* offsets, const float* probability, float* y, uint32_t experts) {
+  if (fault.failed()) return;
+  const auto total = static_cast<float>(offsets[experts] - offsets[0]);
+  float even = 0;
+  for (uint32_t e = threadIdx.x; e < experts; e += kThreads) {
+    const float load = total == 0.0f ? 0.0f : static_cast<float>(offsets[e + 1] - offsets[e]) / total;
+    y[e] = load;
+    even = fmaf(load, probability[e], even);
+  }
+  even = block_sum<kThreads>(even);
+  if (threadIdx.x == 0) y[experts] = static_cast<float>(experts) * even;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    router_bias_kernel(Fault fault, const int32_t* offsets, float* bias, uint32_t experts, float rate) {
+  if (fault.failed()) return;
+  const int64_t total = int64_t{offsets[experts]} - offsets[0];
+  for (size_t e = flat_index(); e < experts; e += flat_stride()) {
+    const int64_t missing = total - int64_t{experts} * (int64_t{offsets[e + 1]} - offsets[e]);
+    if (missing != 0) bias[e] += missing > 0 ? rate : -rate;
+  }
+}
+
 }  // namespace
 
 void topk_softmax(Launch& l, const TopkSoftmaxRow& row) {
@@ -216,6 +265,26 @@ void combine_rows(Launch& l, const CombineRowsRow& row) {
 void combine_rows_backward(Launch& l, const CombineRowsBackwardRow& row) {
   launch(l, combine_backward_kernel, Team<32>::grid(row.rows), kThreads, 0, l.fault(), l.f32(row.dy), l.f32(row.x),
          l.f32(row.p), l.i32(row.position), l.f32(row.dx), l.f32(row.dp), row.rows, row.k, row.cols);
+}
+
+void router_losses(Launch& l, const RouterLossesRow& row) {
+  const size_t rows = row.rows, experts = row.experts;
+  auto* p = static_cast<float*>(l.scratch(rows * experts * sizeof(float)));
+  auto* squares = static_cast<float*>(l.scratch(rows * sizeof(float)));
+  auto* probability = static_cast<float*>(l.scratch(experts * sizeof(float)));
+  const float each = rows == 0 ? 0.0f : 1.0f / static_cast<float>(rows);
+  float *y = l.f32(row.y), *dx = l.optional(row.dx);
+  launch(l, router_row_kernel, Team<32>::grid(rows), kThreads, 0, l.fault(), l.f32(row.x), l.f32(row.lse),
+         l.i32(row.offsets), p, squares, dx, row.rows, row.experts, row.balance * each * static_cast<float>(experts),
+         row.z * 2 * each);
+  sum_axis(l, p, 1, rows, experts, each, nullptr, probability);
+  sum_axis(l, squares, 1, rows, 1, each, nullptr, y + experts + 1);
+  launch(l, router_finish_kernel, 1, kThreads, 0, l.fault(), l.i32(row.offsets), probability, y, row.experts);
+}
+
+void router_bias(Launch& l, const RouterBiasRow& row) {
+  launch(l, router_bias_kernel, flat_grid(l, row.experts), kThreads, 0, l.fault(), l.i32(row.offsets), l.f32(row.bias),
+         row.experts, row.rate);
 }
 
 }  // namespace sweetspot::cuda

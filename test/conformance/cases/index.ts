@@ -37,6 +37,8 @@ import { cases as rmsNorm } from './rms_norm.js';
 import { cases as rmsNormBackward } from './rms_norm_backward.js';
 import { cases as rope } from './rope.js';
 import { cases as routeSort } from './route_sort.js';
+import { cases as routerBias } from './router_bias.js';
+import { cases as routerLosses } from './router_losses.js';
 import { cases as softmax } from './softmax.js';
 import { cases as softmaxBackward } from './softmax_backward.js';
 import { cases as sumSquares } from './sum_squares.js';
@@ -89,4 +91,6 @@ export const CASES: { readonly [K in OracleName]: readonly Case[] } = {
   route_sort: routeSort,
   combine_rows: combineRows,
   combine_rows_backward: combineRowsBackward,
+  router_losses: routerLosses,
+  router_bias: routerBias,
 };

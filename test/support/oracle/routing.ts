@@ -5,7 +5,13 @@ import { logSumExp } from './rowwise.js';
 
 export const routing: Pick<
   OracleTable,
-  'topk_softmax' | 'topk_softmax_backward' | 'route_sort' | 'combine_rows' | 'combine_rows_backward'
+  | 'topk_softmax'
+  | 'topk_softmax_backward'
+  | 'route_sort'
+  | 'combine_rows'
+  | 'combine_rows_backward'
+  | 'router_losses'
+  | 'router_bias'
 > = {
   topk_softmax: ({ x, bias, p, ids, lse }, { rows, experts, k, normalize }) => {
     if (k > experts) throw new DataError(`${k} choices of ${experts} experts`);
@@ -82,6 +88,28 @@ export const routing: Pick<
         dp[c] = dot;
       }
     }
+  },
+
+  router_losses: ({ x, lse, offsets, y, dx }, { rows, experts }, { balance, z }) => {
+    const total = offsets[experts]! - offsets[0]!;
+    const load = Array.from({ length: experts }, (_, e) => (total === 0 ? 0 : (offsets[e + 1]! - offsets[e]!) / total));
+    const p = Array.from(x, (value, i) => Math.exp(value - lse[Math.floor(i / experts)]!));
+    let [even, squares] = [0, 0];
+    for (let r = 0; r < rows; r++) {
+      const mean = load.reduce((sum, f, e) => sum + f * p[r * experts + e]!, 0);
+      even += (experts * mean) / rows;
+      squares += lse[r]! ** 2 / rows;
+      for (let e = 0; dx && e < experts; e++) {
+        const slope = balance * experts * (load[e]! - mean) + 2 * z * lse[r]!;
+        dx[r * experts + e] = (p[r * experts + e]! * slope) / rows;
+      }
+    }
+    y.set([...load, even, squares]);
+  },
+
+  router_bias: ({ offsets, bias }, { experts }, { rate }) => {
+    const mean = (offsets[experts]! - offsets[0]!) / experts;
+    for (let e = 0; e < experts; e++) bias[e]! += rate * Math.sign(mean - (offsets[e + 1]! - offsets[e]!));
   },
 };
 

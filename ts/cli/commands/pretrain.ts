@@ -2,9 +2,10 @@
 import { type Command, Option } from 'commander';
 import { SweetspotError } from '../../backend/errors.js';
 import { pretrain as run } from '../../methods/pretrain.js';
-import { METHODS, type Method } from '../../methods/run.js';
+import { METHODS, type Method, type RunResult } from '../../methods/run.js';
 import { SLICE_TYPES, type SliceType } from '../../nn/parameters.js';
 import { SCHEDULE_SHAPES, type ScheduleShape } from '../../optim/schedule.js';
+import { BALANCES, type Balance } from '../../train/balance.js';
 import { PRECISIONS, type Precision } from '../../train/precision.js';
 import { duration, fields, figure, percent, short } from '../format.js';
 import { count, list, real } from '../numbers.js';
@@ -33,6 +34,13 @@ interface Flags {
   /** False after --no-shared. */
   readonly shared: boolean;
   readonly sliceType?: SliceType;
+  readonly experts?: number;
+  readonly topK?: number;
+  readonly expertWidth?: number;
+  readonly sharedWidth?: number;
+  readonly routedLayers?: number[];
+  readonly switch?: boolean;
+  readonly balance?: Balance;
   readonly clusters?: number;
   readonly domain?: string[];
   readonly domainTokens?: number;
@@ -65,6 +73,13 @@ const ONLY: readonly (readonly [flag: string, name: keyof Flags, methods: readon
   ['--mixtures', 'mixtures', ['soup']],
   ['--support', 'support', ['soup']],
   ['--trunk-share', 'trunkShare', ['mixture']],
+  ['--experts', 'experts', ['routed']],
+  ['--top-k', 'topK', ['routed']],
+  ['--expert-width', 'expertWidth', ['routed']],
+  ['--shared-width', 'sharedWidth', ['routed']],
+  ['--routed-layers', 'routedLayers', ['routed']],
+  ['--switch', 'switch', ['routed']],
+  ['--balance', 'balance', ['routed']],
   ['--domain', 'domain', ['importance', 'slm']],
   ['--domain-tokens', 'domainTokens', ['importance', 'slm']],
   ['--domain-share', 'domainShare', ['slm']],
@@ -86,12 +101,20 @@ function requireUsed(flags: Flags): void {
   });
 }
 
+/** How tokens were spread over routed experts. */
+function routingFields({ experts, loadEntropy, largestLoad, deadExperts }: RunResult['facts']): [string, string][] {
+  if (experts === undefined || loadEntropy === undefined) return [];
+  const even = `entropy ${loadEntropy.toFixed(2)} of at most ${Math.log(experts).toFixed(2)} nats`;
+  const rest = `largest ${largestLoad!.toFixed(1)} times the mean, ${percent(deadExperts!)} of experts dead`;
+  return [['load of experts', `${even}, ${rest}`]];
+}
+
 export function pretrain(program: Command): void {
   const command = program
     .command('pretrain')
     .description('train on the generic corpus; the same command again goes on after an interrupt')
     .addOption(new Option('--method <name>', 'how').choices(METHODS).makeOptionMandatory())
-    .requiredOption('--corpus <folder>', 'corpus folder; clustered for every method but slm')
+    .requiredOption('--corpus <folder>', 'corpus folder; clustered for every method but slm and routed')
     .requiredOption('--tokens <n>', 'pretraining tokens, like 10M', count('--tokens'))
     .requiredOption('--out <folder>', 'run folder to make, or to go on with')
     .optionsGroup('Model:')
@@ -138,6 +161,26 @@ export function pretrain(program: Command): void {
       '--trunk-share <x>',
       'mixture: share of the tokens for the common trunk (default: 0.5)',
       real('--trunk-share'),
+    )
+    .option('--experts <n>', 'routed: experts of a layer (default: 8)', count('--experts'))
+    .option('--top-k <n>', 'routed: experts of a token (default: 2, 1 with --switch)', count('--top-k'))
+    .option(
+      '--expert-width <n>',
+      'routed: feed-forward width of one expert, a multiple of 16 (default: --ffn over --top-k, so that a token costs the same)',
+      count('--expert-width'),
+    )
+    .option(
+      '--shared-width <n>',
+      'routed: width of an expert that every token passes (default: none)',
+      count('--shared-width', 0),
+    )
+    .option('--routed-layers <list>', 'routed: layers with experts, like 1,3 (default: all)', list('--routed-layers'))
+    .option('--switch', 'routed: weights of the softmax over all experts (default: over those chosen, as Mixtral)')
+    .addOption(
+      new Option(
+        '--balance <kind>',
+        'routed: what keeps loads even: a loss, a bias of the choice, or nothing (default: loss)',
+      ).choices(BALANCES),
     )
     .option('--domain <paths...>', 'importance: text of the domain; slm: with --domain-share')
     .option(
@@ -220,6 +263,15 @@ export function pretrain(program: Command): void {
         shared: flags.shared,
         sliceType: flags.sliceType,
       }),
+      moe: given({
+        experts: flags.experts,
+        topK: flags.topK ?? (flags.switch ? 1 : undefined),
+        width: flags.expertWidth,
+        sharedWidth: flags.sharedWidth,
+        layers: flags.routedLayers,
+        normalize: flags.switch ? false : undefined,
+      }),
+      balance: given({ kind: flags.balance }),
       mixtures: given({ count: flags.mixtures, support: flags.support }),
       clusters: flags.clusters,
       domain: flags.domain,
@@ -241,7 +293,7 @@ export function pretrain(program: Command): void {
       onProgress: session.progress.update,
       signal: session.signal,
     });
-    const { largestRepeat, coefficientSpread } = result.facts;
+    const { largestRepeat, coefficientSpread, activeParameters } = result.facts;
     session.print(
       { out: flags.out, ...result },
       [
@@ -249,11 +301,14 @@ export function pretrain(program: Command): void {
           ['run', flags.out],
           [
             'parameters',
-            `${short(result.pretrainParameters)} in pretraining, ${short(result.inferenceParameters)} in the model served`,
+            `${short(result.pretrainParameters)} in pretraining, ${short(result.inferenceParameters)} in the model served${
+              activeParameters === undefined ? '' : `, ${short(activeParameters)} of them for a token`
+            }`,
           ],
           ['tokens', `${short(result.tokens)} in ${duration(result.seconds)} (${short(result.flops)} FLOPs)`],
           ['training loss', `${figure(result.loss)} (perplexity ${figure(Math.exp(result.loss))})`],
           ...(largestRepeat === undefined ? [] : [['largest repeat', `${largestRepeat.toFixed(2)} times`] as const]),
+          ...routingFields(result.facts),
           ...(coefficientSpread === undefined ? [] : [['spread of experts', percent(coefficientSpread)] as const]),
         ]),
         `next: ${typed('specialize', flags.out, '--domain', 'my-docs/', '--out', 'models/mine')}`,
