@@ -1,5 +1,6 @@
 // One training step of ours in a process of its own, so that its peak memory is its own. Arguments and answers are those of
 // peers/torch_step.py: node dist/bench/step_child.js '{"vocab":8192,"width":256,...}', then {"samples": n} on stdin.
+import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { openBackend } from '../ts/backend/index.js';
 import { stepModel } from './step_model.js';
@@ -17,6 +18,15 @@ async function seconds(): Promise<number> {
   return (performance.now() - began) / 1000;
 }
 
+/** Largest resident size. getrusage would count what the process that started this one held; Linux keeps a mark of its own. */
+function peakBytes(): number {
+  try {
+    return Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'latin1'))![1]) * 1024;
+  } catch {
+    return process.resourceUsage().maxRSS * 1024;
+  }
+}
+
 const say = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const { isa, threads } = backend.capabilities;
 say({ peer: 'sweetspot', version: 'here', kernel: isa, threads, parameters: parameters.count });
@@ -24,6 +34,6 @@ for await (const line of createInterface({ input: process.stdin })) {
   const { samples } = JSON.parse(line) as { samples: number };
   const times: number[] = [];
   for (let i = 0; i < samples; i++) times.push(await seconds());
-  say({ seconds: times, peakBytes: process.resourceUsage().maxRSS * 1024, loss });
+  say({ seconds: times, peakBytes: peakBytes(), loss });
 }
 await backend.close();

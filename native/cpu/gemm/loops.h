@@ -7,6 +7,7 @@
 // without a second hand-over.
 #pragma once
 #include "cpu/gemm/dot.h"
+#include "cpu/gemm/outer.h"
 #include "cpu/gemm/pack.h"
 #include "cpu/gemm/policy.h"
 
@@ -24,6 +25,11 @@ struct Product {
   bool a_transposed, b_transposed;
   float alpha;
 };
+
+// Neither factor is transposed.
+inline bool b_rows(const Product& q) {
+  return !q.a_transposed && !q.b_transposed;
+}
 
 struct Span {
   size_t begin, end;
@@ -183,9 +189,15 @@ inline void multiply_tile(const Product& q, Span rows, Span cols, Span steps, fl
 template <class Precision = Fp32>
 inline void compute_tile(const Product& q, Span rows, Span cols, Span steps, float alpha, const float* bias,
                          const float* add, float* c, size_t ldc, float* work, bool has_b = false) {
+  DotCall thin{rows.size(), cols.size(), steps.size(), q.a + rows.begin * q.lda + steps.begin,
+               q.lda,       nullptr,     q.ldb,        c,
+               add,         ldc,         bias,         alpha};
   if (q.b_transposed && !q.a_transposed && q.m <= kThinRows) {
-    dot_tile<Precision>({rows.size(), cols.size(), steps.size(), q.a + rows.begin * q.lda + steps.begin, q.lda,
-                         q.b + cols.begin * q.ldb + steps.begin, q.ldb, c, add, ldc, bias, alpha});
+    thin.b = q.b + cols.begin * q.ldb + steps.begin;
+    dot_tile<Precision>(thin);
+  } else if (b_rows(q) && q.m <= kOuterRows) {
+    thin.b = q.b + steps.begin * q.ldb + cols.begin;
+    outer_tile<Precision>(thin, work);
   } else if (q.a_transposed) {
     multiply_tile<Precision, false>(q, rows, cols, steps, alpha, bias, add, c, ldc, work, has_b);
   } else {
@@ -227,11 +239,13 @@ inline void run_products(Context& ctx, size_t count, F&& product) {
   double flops = 0;
   const auto count_in = [&](const Product& q) {
     if (q.m == 0 || q.n == 0) return;
-    const Plan plan = make_plan(q.m, q.n, q.k, kUnitRows, kUnitCols);
+    const Plan plan = make_plan(q.m, q.n, q.k, b_rows(q), kUnitRows, kUnitCols);
     total.task += plan.tasks();
     if (plan.chunks > 1) total.partial += plan.chunks * q.m * q.n;
-    work_floats =
-        max_size(work_floats, tile_workspace(plan.rows, plan.cols, min_size(q.k, plan.depth), q.a_transposed));
+    const size_t steps = min_size(q.k, plan.depth);
+    work_floats = max_size(work_floats, b_rows(q) && q.m <= kOuterRows
+                                            ? outer_workspace(q.m, plan.cols, steps)
+                                            : tile_workspace(plan.rows, plan.cols, steps, q.a_transposed));
     flops += cost(q.m, q.n, q.k);
   };
   for (size_t i = 0; i < count; i++) count_in(product(i));
@@ -268,7 +282,7 @@ inline void run_products(Context& ctx, size_t count, F&& product) {
           (place[middle].task <= task ? low : high) = middle;
         }
         const Product q = product(low);
-        const Plan plan = make_plan(q.m, q.n, q.k, kUnitRows, kUnitCols);
+        const Plan plan = make_plan(q.m, q.n, q.k, b_rows(q), kUnitRows, kUnitCols);
         const size_t index = task - place[low].task, column = index / plan.row_tiles;
         body(q, low, plan, part(index % plan.row_tiles, plan.rows, q.m), part(column % plan.col_tiles, plan.cols, q.n),
              column / plan.col_tiles, partials + place[low].partial, thread);

@@ -30,6 +30,8 @@ constexpr size_t kTasks = 16;
 // Up to this many rows of C a product is bound by reading B once; its tasks then share B by bytes, not by work.
 constexpr size_t kThinRows = 8;
 constexpr size_t kThinTaskFloats = 32768;
+// The same where the rows of B run along C (outer.h).
+constexpr size_t kOuterRows = 16;
 
 struct Plan {
   size_t rows, cols, depth;             // of one task
@@ -43,17 +45,20 @@ inline size_t even_part(size_t n, size_t most, size_t unit) {
   return round_up(ceil_div(n, parts), unit);
 }
 
-// Blocking of an (m, n, k) product for a microkernel of unit_rows x unit_cols; m and n are not 0.
-inline Plan make_plan(size_t m, size_t n, size_t k, size_t unit_rows, size_t unit_cols) {
+// Blocking of an (m, n, k) product for a microkernel of unit_rows x unit_cols; m and n are not 0. b_rows: both factors
+// are stored as they are multiplied.
+inline Plan make_plan(size_t m, size_t n, size_t k, bool b_rows, size_t unit_rows, size_t unit_cols) {
   Plan plan{};
-  const size_t wanted = min_size(2 * m * n * k / kTaskFlops + 1, kTasks);
+  const bool outer = b_rows && m <= kOuterRows;
+  const size_t wanted =
+      outer ? min_size(n * k / kThinTaskFloats + 1, kTasks) : min_size(2 * m * n * k / kTaskFlops + 1, kTasks);
   const auto tile = [&](size_t most_rows, size_t most_cols) {
     plan.rows = even_part(m, most_rows, unit_rows);
     plan.cols = even_part(n, most_cols, unit_cols);
     plan.row_tiles = ceil_div(m, plan.rows);
     plan.col_tiles = ceil_div(n, plan.cols);
   };
-  if (m <= kThinRows) {
+  if (m <= kThinRows && !outer) {
     tile(m, max_size(unit_cols, min_size(kTileCols, kThinTaskFloats / max_size(k, 1))));
     plan.depth = max_size(1, k);
     plan.chunks = 1;
@@ -63,7 +68,7 @@ inline Plan make_plan(size_t m, size_t n, size_t k, size_t unit_rows, size_t uni
   const size_t most_rows = max_size(kTileRows, kTaskFlops / 4 / max_size(min_size(n, kTileCols) * k, 1));
   const size_t most_chunks = max_size(1, k / kChunk);
   tile(most_rows, kTileCols);
-  if (plan.row_tiles * plan.col_tiles * most_chunks < wanted) tile(kTileRows / 2, kTileCols);
+  if (!outer && plan.row_tiles * plan.col_tiles * most_chunks < wanted) tile(kTileRows / 2, kTileCols);
   const size_t tiles = plan.row_tiles * plan.col_tiles;
   const size_t chunks = 2 * tiles >= wanted ? 1 : min_size(ceil_div(wanted, tiles), most_chunks);
   plan.depth = max_size(1, even_part(k, max_size(1, ceil_div(k, chunks)), 8));
