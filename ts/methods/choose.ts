@@ -4,7 +4,7 @@
 //   lowest-loss   the expert with the lowest loss on the domain's text, before fine-tuning
 //   histogram     all experts, weighted by the domain's histogram over clusters
 //   distance      all experts, weighted by the distance of the domain's windows to the centroids (c-BTM)
-//   fitted        the same, then the coefficients of the bank alone trained for a few steps on the domain's text
+//   fitted        as histogram, then the coefficients of the bank alone trained for a few steps on the domain's text
 // For a projected network the weights mix expert vectors (e = sum_i h_i E_i), for a soup of experts they are the histogram its
 // MLP takes, for a hyper-network they average embeddings, for a mixture the weights of the experts.
 import type { Backend } from '../backend/backend.js';
@@ -18,7 +18,7 @@ import type { TransformerConfig } from '../models/config.js';
 import { transformerParameters } from '../models/transformer.js';
 import { ParameterSet } from '../nn/parameters.js';
 import { fitCoefficients } from '../train/fit.js';
-import { domainHistogram, stageWeights } from './context.js';
+import { domainHistogram, oneHot, stageWeights } from './context.js';
 import { meanEmbedding } from './hypernetwork.js';
 import { expertStage } from './mixture.js';
 import type { FinishedRun, RunConfig } from './run.js';
@@ -66,7 +66,7 @@ export async function placeDomain(
 
 /** All weight on expert `cluster`. */
 export const onlyExpert = (run: FinishedRun, cluster: number): number[] =>
-  Array.from({ length: run.config.clusters }, (_, c) => (c === cluster ? 1 : 0));
+  Array.from(oneHot(run.config.clusters, cluster));
 
 /** Whether the run is a family of models to choose from. */
 export const hasExperts = (run: FinishedRun): boolean => run.config.method === 'mixture' || run.config.bank !== null;

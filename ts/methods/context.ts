@@ -1,4 +1,5 @@
 // What every pretraining method works with, prepared once by pretrain().
+import { createHash } from 'node:crypto';
 import type { Backend } from '../backend/backend.js';
 import type { Batches } from '../data/blend.js';
 import { assignCorpus, type Clustering, type Clusters, histogram } from '../data/clusters.js';
@@ -56,6 +57,13 @@ export function corpusSampler(
     seed: `${run.config.seed}/${seed}`,
     ...options,
   });
+}
+
+/** SHA-256 of the tokens of a text: what identifies a domain. */
+export function textHash(text: Corpus): string {
+  const tokens = new Int32Array(text.tokens);
+  text.read(0, text.tokens, tokens, 0);
+  return createHash('sha256').update(new Uint8Array(tokens.buffer)).digest('hex');
 }
 
 /** All weight on one of `length`. */

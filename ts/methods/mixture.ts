@@ -8,6 +8,7 @@ import { transformerParameters } from '../models/transformer.js';
 import {
   corpusSampler,
   type MethodResult,
+  oneHot,
   type PretrainContext,
   stageWeights,
   stepsFlops,
@@ -44,8 +45,7 @@ export async function pretrainMixture(context: PretrainContext): Promise<MethodR
   let loss = 0;
   for (let c = 0; c < config.clusters; c++) {
     const share = ((config.tokens - tokens) * sizes[c]!) / total;
-    const only = new Float64Array(config.clusters);
-    only[c] = 1;
+    const only = Float64Array.from(oneHot(config.clusters, c));
     const expert = await trainStage(context, {
       stage: expertStage(c),
       specs,

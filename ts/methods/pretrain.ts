@@ -1,6 +1,5 @@
 // pretrain(): everything before a domain is known (for importance sampling: after). Checks all it is given, prepares the
 // run folder, and hands over to the method's own file.
-import { createHash } from 'node:crypto';
 import { type Backend, SweetspotError } from '../backend/index.js';
 import { defined } from '../backend/options.js';
 import { type Clusters, genericHistogram, loadClusters, saveClustering } from '../data/clusters.js';
@@ -25,7 +24,7 @@ import { type BalanceSettings, balanceSettings } from '../train/balance.js';
 import { choosePrecision, type Precision } from '../train/precision.js';
 import type { OnProgress } from '../train/progress.js';
 import { branch, requireBranch } from './branch.js';
-import { domainHistogram, type MethodResult, oneHot, type PretrainContext } from './context.js';
+import { domainHistogram, type MethodResult, oneHot, type PretrainContext, textHash } from './context.js';
 import { embeddingSize, pretrainHypernetwork } from './hypernetwork.js';
 import { pretrainImportance } from './importance.js';
 import { pretrainMixture } from './mixture.js';
@@ -193,7 +192,7 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
     seed: options.seed ?? 0,
     trunkShare: method === 'mixture' ? (options.trunkShare ?? 0.5) : 0,
     domainShare,
-    domain: domainShare > 0 ? domainHash(domain!) : null,
+    domain: domainShare > 0 ? textHash(domain!) : null,
     histogram:
       method === 'importance'
         ? importanceHistogram(
@@ -270,13 +269,6 @@ function mixturesOf(given: Partial<MixtureOptions> | undefined, batch: number): 
     usage('sizes of the support of a histogram', 'whole numbers from 1 to 4096', mixtures.support);
   return mixtures;
 }
-
-/** The tokens of a text, hashed: what a run that saw it was given. */
-const domainHash = (domain: Corpus): string => {
-  const tokens = new Int32Array(domain.tokens);
-  domain.read(0, domain.tokens, tokens, 0);
-  return createHash('sha256').update(new Uint8Array(tokens.buffer)).digest('hex');
-};
 
 /**
  * What importance sampling draws clusters by: the domain's histogram or its most frequent cluster, shrunk towards the generic one,

@@ -32,7 +32,7 @@ import {
   teacherSettings,
 } from '../train/teacher.js';
 import { chooseExpert, EXPERT_CHOICES, type ExpertChoice, type Placement, untrained } from './choose.js';
-import { stepsFlops } from './context.js';
+import { stepsFlops, textHash } from './context.js';
 import { type Method, openRun, type RunConfig, readJson, requireSame, withDefaults } from './run.js';
 
 export interface SpecializeOptions {
@@ -202,7 +202,7 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
   // What is in the folder may come from another call: going on with its checkpoint would mix two domains.
   const plan = {
     run: path.resolve(options.run),
-    domain: createHash('sha256').update(domainBytes(domain)).digest('hex'),
+    domain: textHash(domain),
     expert: options.fromScratch === true ? 'none' : choice,
     heldout: share,
     steps: settings.steps,
@@ -335,11 +335,4 @@ async function lessonsOf(
   } finally {
     teacher.dispose();
   }
-}
-
-/** The tokens of every document: what identifies a domain. */
-function domainBytes(domain: Corpus): Uint8Array {
-  const tokens = new Int32Array(domain.tokens);
-  domain.read(0, domain.tokens, tokens, 0);
-  return new Uint8Array(tokens.buffer);
 }

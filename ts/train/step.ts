@@ -100,8 +100,8 @@ class InputBuffer {
 export const groupSlots = (bank: BankConfig, batch: number): number => Math.min(bank.experts, batch);
 
 /**
- * Fills the slots: number (a cluster, as a rule) of each present group, row offsets of all (absent slots are empty, at the end). Returns how many
- * are present.
+ * Fills the slots: number (a cluster, as a rule) of each present group, row offsets of all (absent slots are empty, at the
+ * end). Returns how many are present.
  */
 export function fillGroups(groups: Int32Array, time: number, slots: Int32Array, offsets: Int32Array): number {
   slots.fill(0);
