@@ -1,6 +1,6 @@
 // What pretraining may be told of a domain: histogram, one cluster, capped repeats, a share of its rows; replay while
 // fine-tuning. On generated topics.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
@@ -74,6 +74,12 @@ test('a domain before pretraining, and generic text after it', async (t) => {
   ] as const) {
     await t.throwsAsync(call('none', { ...wsd, from: at('short'), ...more }), { code });
   }
+
+  // A refusal leaves the other run as it was.
+  const constant = await call('constant', { ...wsd, schedule: 'constant', tokens: 4 * 1024 });
+  await t.throwsAsync(call('none', { ...wsd, from: constant.path }), { code: 'SWEETSPOT_USAGE' });
+  t.false(existsSync(path.join(constant.path, 'plateau')));
+  t.false(existsSync(at('none')));
 
   const options = { backend, run: at('slm'), domain: at('law.jsonl'), steps: 60, batchTokens: 512 };
   const generic = await domainCorpus(at('generic.jsonl'), none.tokenizer, {});

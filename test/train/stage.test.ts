@@ -93,7 +93,8 @@ for (const sliceType of SLICE_TYPES) {
   });
 }
 
-test('buffers are where they were after a stage, and 1,000 steps leave memory flat', async (t) => {
+// Serial: what other tests of this file hold must not count.
+test.serial('buffers are where they were after a stage, and 1,000 steps leave memory flat', async (t) => {
   const backend = openBackend();
   const { run } = await setUp(backend);
   await run(undefined, undefined, 100);

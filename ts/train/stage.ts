@@ -60,12 +60,8 @@ interface SavedState {
 /** Steps in flight. More would delay errors and the interrupt without feeding the device better. */
 const IN_FLIGHT = 2;
 
-/** Where the end of a plateau is kept, made if need be. */
-export function plateauFolder(run: string): string {
-  const plateau = path.join(run, 'plateau');
-  mkdirSync(plateau, { recursive: true });
-  return plateau;
-}
+/** Where the end of a plateau is kept. */
+export const plateauFolder = (run: string): string => path.join(run, 'plateau');
 
 /**
  * Runs the stage to its end. Throws SWEETSPOT_ABORTED after saving a checkpoint when `signal` fires, SWEETSPOT_PROGRAM when
@@ -128,6 +124,7 @@ export async function runStage(backend: Backend, options: StageOptions): Promise
   };
   const save = async (to = checkpoints): Promise<void> => {
     if (to === undefined) return;
+    mkdirSync(to, { recursive: true });
     const extra: SavedState = {
       sampler: sampler.state(),
       losses,
