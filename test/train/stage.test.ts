@@ -97,13 +97,14 @@ for (const sliceType of SLICE_TYPES) {
 test.serial('buffers are where they were after a stage, and 1,000 steps leave memory flat', async (t) => {
   const backend = openBackend();
   const { run } = await setUp(backend);
-  await run(undefined, undefined, 100);
+  // As long as what is measured: the heap of JavaScript has its working size then.
+  await run(undefined, undefined, 1000);
   t.is(backend.allocated(), 0);
   const before = process.memoryUsage().rss;
   await run(undefined, undefined, 1000);
   t.is(backend.allocated(), 0);
   const growth = process.memoryUsage().rss / before - 1;
   // bench/health.ts measures the 2% of the promise in a process of its own; this catches a leak of a few kB a step.
-  t.true(growth < 0.1, `resident size grew by ${(100 * growth).toFixed(1)}%`);
+  t.true(growth < 0.05, `resident size grew by ${(100 * growth).toFixed(1)}%`);
   await backend.close();
 });
