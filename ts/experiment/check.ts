@@ -16,6 +16,7 @@ import { hasBank, SYSTEM_METHODS } from './methods.js';
 import { bankOptions } from './plan.js';
 import type { Problem } from './read.js';
 import type { Experiment } from './schema.js';
+import { isTuned, type Tuning, tuningOf } from './tuning.js';
 
 type Report = (text: string) => void;
 
@@ -51,13 +52,18 @@ export async function checkExperiment(experiment: Partial<Experiment>): Promise<
   }
   if (models !== undefined && pretrain !== undefined && context !== undefined)
     checkVariants({ ...experiment, systems, models, pretrain }, context, vocabSize, usage);
-  if (experiment.finetune === false && systems.some(({ method }) => method === 'domain-only'))
-    usage('domain-only without fine-tuning is not a model: leave it out, or give fine-tuning settings');
-  if (context !== undefined && experiment.finetune)
-    for (const { tokens, finetune } of sizes ?? [])
-      checkFinetune({ ...experiment.finetune, ...finetune }, tokens, context, usage);
+  checkTuning({ ...experiment, systems }, usage);
   await checkText(experiment, input, usage);
   return problems;
+}
+
+/** Reports what has not been reported before. */
+function onlyOnce(report: Report): Report {
+  const told = new Set<string>();
+  return (text) => {
+    if (!told.has(text)) report(text);
+    told.add(text);
+  };
 }
 
 /** The size of the vocabulary. */
@@ -80,11 +86,7 @@ function checkVariants(
   vocabSize: number,
   usage: Report,
 ): void {
-  const told = new Set<string>();
-  const once: Report = (text) => {
-    if (!told.has(text)) usage(text);
-    told.add(text);
-  };
+  const once = onlyOnce(usage);
   for (const { label, settings, method } of variantsOf(experiment)) {
     const { model: name, tokens, batchTokens = BATCH_TOKENS } = settings;
     const sizes = experiment.models[name];
@@ -108,13 +110,28 @@ function checkVariants(
   }
 }
 
-function checkFinetune(
-  finetune: Exclude<Experiment['finetune'], false>,
-  size: number,
-  context: number,
-  usage: Report,
-): void {
-  const { batchTokens, tokens, heldout = 0.1 } = finetune;
+/** Fine-tuning of every system at every size; what is wrong with all of them is said once. */
+function checkTuning(experiment: Partial<Experiment> & Pick<Experiment, 'systems'>, usage: Report): void {
+  const { corpus, sizes = [], systems, finetune = {} } = experiment;
+  const once = onlyOnce(usage);
+  for (const system of systems) {
+    const { name, method } = system;
+    const never = SYSTEM_METHODS[method]!.pretraining === 'never';
+    if (never && !isTuned({ finetune }, system))
+      once(`${method} without fine-tuning is not a model: leave it out, or give fine-tuning settings`);
+    if (finetune === false && Object.keys(system.finetune || {}).length > 0)
+      once(`${name}: fine-tuning settings, and finetune of the experiment is false`);
+    if (never && sizes.some((size) => tuningOf({ finetune }, size.finetune, system).lora !== undefined))
+      once(`${name}: adapters (lora) of a model that is not pretrained; lora: false trains all of it`);
+  }
+  const own = systems.length === 0 ? [{ finetune: {} }] : systems;
+  if (corpus?.context !== undefined)
+    for (const system of own.filter((one) => isTuned({ finetune }, one)))
+      for (const size of sizes)
+        checkFinetune(tuningOf({ finetune }, size.finetune, system), size.tokens, corpus.context, once);
+}
+
+function checkFinetune({ batchTokens, tokens, heldout = 0.1 }: Tuning, size: number, context: number, usage: Report) {
   if (batchTokens !== undefined && batchTokens < context / 2)
     usage(`fine-tuning: batchTokens ${batchTokens} is less than one window of ${context}`);
   if (tokens !== undefined && tokens < (batchTokens ?? context))

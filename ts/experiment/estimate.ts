@@ -4,12 +4,12 @@
 import { defined } from '../backend/options.js';
 import type { ExpertChoice } from '../methods/choose.js';
 import { bankConfig, transformerConfig } from '../models/config.js';
-import { bankStepFlops, forwardFlops, trainingFlops } from '../models/cost.js';
+import { bankStepFlops, forwardFlops, loraTrainingFlops, trainingFlops } from '../models/cost.js';
 import { groupSlots } from '../train/step.js';
 import { hasBank } from './methods.js';
 import type { Basis } from './plan.js';
 import { bankOptions } from './plan.js';
-import type { Finetune } from './schema.js';
+import type { Tuning } from './tuning.js';
 
 export interface Sizes {
   readonly basis: Basis;
@@ -39,9 +39,12 @@ export const startCost = (sizes: Sizes, choice: ExpertChoice | number, size: num
     ? forwardCost(sizes, size * sizes.basis.settings.clusters)
     : 0);
 
-export function tuneCost(sizes: Sizes, size: number, finetune: Finetune): number {
+export function tuneCost(sizes: Sizes, size: number, finetune: Tuning): number {
   const passes = (finetune.epochs ?? 10) * size;
   const most = finetune.steps === undefined ? passes : finetune.steps * (finetune.batchTokens ?? 2048);
   const tokens = Math.min(most, finetune.tokens ?? Number.POSITIVE_INFINITY);
-  return trainingFlops(modelOf(sizes), tokens) + forwardCost(sizes, sizes.testTokens);
+  const model = modelOf(sizes);
+  const training =
+    finetune.lora === undefined ? trainingFlops(model, tokens) : loraTrainingFlops(model, finetune.lora.rank, tokens);
+  return training + forwardCost(sizes, sizes.testTokens);
 }

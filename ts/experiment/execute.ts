@@ -14,10 +14,9 @@ import {
   type Placement,
   untrained,
 } from '../methods/choose.js';
-import { stepsFlops } from '../methods/context.js';
 import { defaultLearningRate, pretrain } from '../methods/pretrain.js';
 import { openRun, type RunConfig, type RunResult } from '../methods/run.js';
-import { finetuneSettings, splitHeldout } from '../methods/specialize.js';
+import { finetuneFlops, finetuneSettings, splitHeldout } from '../methods/specialize.js';
 import { transformerConfig } from '../models/config.js';
 import { denseParameterCount, forwardFlops, trainingFlops } from '../models/cost.js';
 import { ADAMW } from '../optim/adamw.js';
@@ -29,6 +28,7 @@ import type { OnProgress } from '../train/progress.js';
 import type { CellStore } from './cells.js';
 import { pretrainMethod, SYSTEM_METHODS } from './methods.js';
 import { type Basis, type Plan, pretrainOptions, type Work } from './plan.js';
+import { finetuneOptions } from './tuning.js';
 
 export interface ExecuteContext {
   readonly backend: Backend;
@@ -150,7 +150,7 @@ async function startCell(context: ExecuteContext, work: Of<'start'>): Promise<St
 async function tuneCell(context: ExecuteContext, work: Of<'tune'>, folder: string): Promise<TuneCellResult> {
   const { backend, store, plan, onProgress, signal } = context;
   const { run, model, tokenizer, config } = frame(context, work.basis, work.run);
-  const { epochs, steps, tokens, batchTokens, learningRate, patience, heldout: share = 0.1 } = work.finetune;
+  const { heldout: share = 0.1, replay } = work.finetune;
   const { train, heldout } = await readDomain(
     work.train.paths,
     tokenizer,
@@ -168,15 +168,19 @@ async function tuneCell(context: ExecuteContext, work: Of<'tune'>, folder: strin
         : await expertValues(backend, run, weights);
   mkdirSync(path.join(folder, 'checkpoints'), { recursive: true });
   const settings = finetuneSettings(config, train.tokens, {
-    epochs,
-    steps,
-    tokens,
-    batchTokens,
-    learningRate,
-    patience,
+    ...finetuneOptions(work.finetune),
     fromScratch: run === undefined,
   });
-  const result = await finetune(backend, model, initial, train, heldout, settings, { folder, onProgress, signal });
+  using generic = replay === undefined ? undefined : Corpus.open(plan.corpus);
+  const result = await finetune(
+    backend,
+    model,
+    initial,
+    train,
+    heldout,
+    { ...settings, replay: generic && { corpus: generic, share: replay! } },
+    { folder, onProgress, signal },
+  );
   const test = await domainCorpus(work.test.paths, tokenizer, { maxTokens: plan.testTokens ?? undefined, signal });
   return {
     after: await evaluateValues(backend, { config }, result.values, test, { signal }),
@@ -185,7 +189,7 @@ async function tuneCell(context: ExecuteContext, work: Of<'tune'>, folder: strin
     bestStep: result.bestStep,
     steps: result.steps,
     tokens: result.tokens,
-    flops: stepsFlops({ model, muon: settings.muon, batch: settings.batch }, result.tokens),
+    flops: finetuneFlops(model, settings, result.tokens),
   };
 }
 

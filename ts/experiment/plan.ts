@@ -9,7 +9,8 @@ import type { ExpertChoice } from '../methods/choose.js';
 import type { PretrainOptions } from '../methods/pretrain.js';
 import type { BankConfig } from '../models/config.js';
 import type { Variant } from './grid.js';
-import type { Choice, Finetune, ModelSizes, Settings } from './schema.js';
+import type { Choice, ModelSizes, Settings } from './schema.js';
+import type { Tuning } from './tuning.js';
 
 export interface Text {
   readonly name: string;
@@ -46,7 +47,7 @@ export type Work =
       readonly start: string;
       readonly train: Text;
       readonly size: number;
-      readonly finetune: Finetune;
+      readonly finetune: Tuning;
       readonly test: Text;
     };
 

@@ -8,7 +8,8 @@ import { type Variant, variantsOf } from './grid.js';
 import { fingerprint, shortHash, slug } from './hash.js';
 import { SYSTEM_METHODS, type SystemMethod } from './methods.js';
 import type { Basis, Cell, Plan, PlannedRow, Text, Work } from './plan.js';
-import type { Choice, Experiment, Finetune, Settings } from './schema.js';
+import type { Choice, Experiment, Settings } from './schema.js';
+import { isTuned, type Tuning, tuningOf } from './tuning.js';
 
 /** Raise it when the same key would mean another result. */
 const KEY_VERSION = 1;
@@ -33,7 +34,7 @@ interface Task {
   readonly train: Text;
   readonly test: Text;
   readonly size: number;
-  readonly finetune: Finetune;
+  readonly finetune: Tuning;
 }
 
 type Candidate = ExpertChoice | number;
@@ -62,7 +63,7 @@ export function planExperiment(
         const cell = planner.generic(subject, shared, { name: 'generic', paths: genericTest });
         generic.push({ variant: index, seed, run: shared, cell });
       }
-      const tuned = experiment.finetune !== false && variant.entry.finetune;
+      const tuned = isTuned(experiment, variant.entry);
       for (const choice of choicesOf(subject)) {
         for (const { tokens: size, finetune } of sizes) {
           for (const domain of domains) {
@@ -74,7 +75,7 @@ export function planExperiment(
               train,
               test: { name: domain.name, paths: domain.test },
               size,
-              finetune: { ...(experiment.finetune || {}), ...finetune },
+              finetune: tuningOf(experiment, finetune, variant.entry),
             };
             const pairs = candidatesOf(subject, choice).map((candidate) => {
               const start = planner.start(task, candidate);

@@ -69,6 +69,8 @@ const system = z.object({
   settings: z.record(z.string(), z.unknown()),
   /** Settings in which the variants of this name differ. */
   varied: z.array(z.string()),
+  /** Fine-tuning settings of its own, where it has any. */
+  finetune: z.record(z.string(), z.unknown()).optional(),
 });
 
 const clusterMap = z.object({
@@ -142,12 +144,13 @@ export function assembleResults(
     domains: experiment.domains.map(({ name }) => name),
     sizes: experiment.sizes.map(({ tokens }) => tokens),
     seeds: [...experiment.seeds],
-    systems: plan.variants.map(({ system, method, label, settings, varied }) => ({
+    systems: plan.variants.map(({ system, method, label, settings, varied, entry }) => ({
       name: system,
       method,
       label,
       settings: { ...settings },
       varied: [...varied],
+      ...(Object.keys(entry.finetune || {}).length === 0 ? {} : { finetune: { ...(entry.finetune || {}) } }),
     })),
     maps: [...facts.maps],
     generic: plan.generic

@@ -2,8 +2,10 @@
 // everything that is wrong (read.ts). A setting of a system may be a list: the system then stands for the whole grid.
 // To add a setting: give it a line in `settings`, name it in the methods that read it (methods.ts), use it in `pretrainOptions` (plan.ts).
 import * as z from 'zod';
+import { defined } from '../backend/options.js';
 import { parseCount } from '../io/numbers.js';
 import { EXPERT_CHOICES } from '../methods/choose.js';
+import { loraSettings } from '../nn/lora.js';
 import { SLICE_TYPES } from '../nn/parameters.js';
 import { SCHEDULE_SHAPES } from '../optim/schedule.js';
 import { PRECISIONS } from '../train/precision.js';
@@ -26,6 +28,16 @@ export const count = (least = 1) =>
 /** One value, or a list of them. */
 const many = <T extends z.ZodType>(one: T) =>
   z.preprocess((value) => (Array.isArray(value) ? value : [value]), z.array(one).min(1));
+
+/** `false`, or what the schema takes. Unlike a union, it says what is wrong inside. */
+const orFalse = <T extends z.ZodType>(schema: T) =>
+  z.unknown().transform((value, context): z.output<T> | false => {
+    if (value === false) return false;
+    const { success, data, error } = schema.safeParse(value);
+    if (success) return data;
+    context.issues.push(...error.issues.map((issue) => ({ ...issue, input: value }) as z.core.$ZodRawIssue));
+    return z.NEVER;
+  });
 
 const name = z.string().regex(/^[^|\n]{1,60}$/, 'a name of 1 to 60 characters');
 const paths = many(z.string().min(1));
@@ -111,6 +123,20 @@ export const finetuneShape = {
   learningRate: rate.optional(),
   patience: count().optional(),
   heldout: z.number().positive().max(0.5).optional(),
+  weightDecay: z.number().min(0).optional(),
+  /** Low-rank adapters, with their defaults filled; `false`: all parameters, where a broader level says adapters. */
+  lora: orFalse(
+    z
+      .strictObject({
+        rank: count()
+          .refine((rank) => rank <= 4096, 'a rank of at most 4096')
+          .optional(),
+        alpha: z.number().positive().optional(),
+      })
+      .transform((given) => loraSettings(defined(given))),
+  ).optional(),
+  /** Probability of a row of generic text. */
+  replay: z.number().min(0).lt(1).optional(),
 };
 const finetune = z.strictObject(finetuneShape);
 export type Finetune = z.output<typeof finetune>;
@@ -153,7 +179,7 @@ export const sections = {
   models: z.record(z.string().min(1), model).refine((all) => Object.keys(all).length > 0, 'at least one model'),
   pretrain: z.strictObject(grid(COMMON)) as z.ZodType<{ readonly [K in SettingName]?: readonly unknown[] }>,
   /** `false`: nothing is fine-tuned. */
-  finetune: z.union([finetune, z.literal(false)], 'settings of fine-tuning, or false').optional(),
+  finetune: orFalse(finetune).optional(),
 };
 
 function sized() {
@@ -170,7 +196,8 @@ export interface SystemEntry {
   readonly name: string;
   readonly method: string;
   readonly expert: readonly Choice[];
-  readonly finetune: boolean;
+  /** Settings of its own, over those of the experiment and of the size; `false`: it is not fine-tuned. */
+  readonly finetune: Finetune | false;
   readonly grid: { readonly [K in SettingName]?: readonly unknown[] };
 }
 
@@ -181,7 +208,7 @@ export const systemSchema = (method: string, names: readonly SettingName[], expe
       name,
       method: z.literal(method),
       ...(experts ? { expert: many(z.enum(CHOICES)).optional() } : {}),
-      finetune: z.boolean().optional(),
+      finetune: z.preprocess((value) => (value === true ? {} : value), orFalse(finetune)).optional(),
       ...grid([...COMMON, ...names]),
     })
     .transform((all): SystemEntry => {
@@ -190,7 +217,7 @@ export const systemSchema = (method: string, names: readonly SettingName[], expe
         name: name!,
         method: method!,
         expert: expert ?? ['histogram'],
-        finetune: finetune ?? true,
+        finetune: finetune ?? {},
         grid: rest as SystemEntry['grid'],
       };
     });

@@ -15,6 +15,7 @@ import { writeFileAtomic } from '../io/atomic.js';
 import { saveDenseFolder } from '../io/huggingface.js';
 import { architectureOf } from '../io/huggingface_config.js';
 import { FolderLock } from '../io/lock.js';
+import type { TransformerConfig } from '../models/config.js';
 import { forwardFlops, loraTrainingFlops } from '../models/cost.js';
 import { DenseModel } from '../models/dense.js';
 import { type LoraSettings, loraSettings } from '../nn/lora.js';
@@ -155,6 +156,13 @@ export function finetuneSettings(
   };
 }
 
+/** Of fine-tuning on so many tokens as `finetuneSettings` says: of all parameters, or of adapters. */
+export const finetuneFlops = (
+  model: TransformerConfig,
+  { muon, batch, lora }: Pick<ReturnType<typeof finetuneSettings>, 'muon' | 'batch' | 'lora'>,
+  tokens: number,
+): number => (lora === null ? stepsFlops({ model, muon, batch }, tokens) : loraTrainingFlops(model, lora.rank, tokens));
+
 /**
  * Throws SWEETSPOT_USAGE, _INPUT (no text, less than one window), _EXISTS (out exists), _LOCKED, _MISMATCH before anything is
  * changed, SWEETSPOT_ABORTED on interrupt: the work so far is in `<out>.part` and the same call goes on with it.
@@ -253,11 +261,7 @@ export async function specialize(options: SpecializeOptions): Promise<Specialize
     bestStep: result.bestStep,
     steps: result.steps,
     tokens: result.tokens,
-    flops:
-      (lessons?.flops ?? 0) +
-      (plan.lora === null
-        ? stepsFlops({ model, muon: plan.muon, batch: settings.batch }, result.tokens)
-        : loraTrainingFlops(model, plan.lora.rank, result.tokens)),
+    flops: (lessons?.flops ?? 0) + finetuneFlops(model, settings, result.tokens),
     seconds: (performance.now() - begin) / 1000,
   };
   const note = { 'sweetspot.json': `${JSON.stringify({ ...done, out: undefined }, null, 2)}\n` };
