@@ -11,8 +11,9 @@ import { readDocuments } from '../data/readers.js';
 import { cutWindows } from '../data/windows.js';
 import { bankParameters } from '../models/bank.js';
 import { bankConfig, transformerConfig } from '../models/config.js';
+import { modelOf } from './estimate.js';
 import { variantsOf } from './grid.js';
-import { hasBank, SYSTEM_METHODS } from './methods.js';
+import { hasBank, hasRouters, SYSTEM_METHODS } from './methods.js';
 import { bankOptions } from './plan.js';
 import type { Problem } from './read.js';
 import type { Experiment } from './schema.js';
@@ -101,10 +102,11 @@ function checkVariants(
       once(`${label}: ${tokens} pretraining tokens are less than one step of ${batchTokens}`);
     if (settings.clusters === undefined && SYSTEM_METHODS[method]!.settings.includes('clusters'))
       once(`${label}: clusters is missing`);
-    if (hasBank(method)) {
+    if (hasBank(method) || hasRouters(method)) {
       attempt(once, label, () => {
-        const model = transformerConfig(defined({ ...sizes, vocabSize, contextLength: context }));
-        bankParameters(model, bankConfig(model, { ...bankOptions(settings), experts: settings.clusters ?? 2 }));
+        const model = modelOf({ basis: { method, settings, sizes, context }, vocabSize });
+        if (hasBank(method))
+          bankParameters(model, bankConfig(model, { ...bankOptions(settings), experts: settings.clusters ?? 2 }));
       });
     }
   }
@@ -131,7 +133,12 @@ function checkTuning(experiment: Partial<Experiment> & Pick<Experiment, 'systems
         checkFinetune(tuningOf({ finetune }, size.finetune, system), size.tokens, corpus.context, once);
 }
 
-function checkFinetune({ batchTokens, tokens, heldout = 0.1 }: Tuning, size: number, context: number, usage: Report) {
+function checkFinetune(
+  { batchTokens, tokens, heldout = 0.1 }: Tuning,
+  size: number,
+  context: number,
+  usage: Report,
+): void {
   if (batchTokens !== undefined && batchTokens < context / 2)
     usage(`fine-tuning: batchTokens ${batchTokens} is less than one window of ${context}`);
   if (tokens !== undefined && tokens < (batchTokens ?? context))

@@ -3,12 +3,12 @@
 
 import { defined } from '../backend/options.js';
 import type { ExpertChoice } from '../methods/choose.js';
+import { routedModel } from '../methods/routed.js';
 import { bankConfig, transformerConfig } from '../models/config.js';
 import { bankStepFlops, forwardFlops, loraTrainingFlops, trainingFlops } from '../models/cost.js';
 import { groupSlots } from '../train/step.js';
-import { hasBank } from './methods.js';
-import type { Basis } from './plan.js';
-import { bankOptions } from './plan.js';
+import { hasBank, hasRouters } from './methods.js';
+import { type Basis, bankOptions, routedOptions } from './plan.js';
 import type { Tuning } from './tuning.js';
 
 export interface Sizes {
@@ -17,8 +17,11 @@ export interface Sizes {
   readonly testTokens: number;
 }
 
-const modelOf = ({ basis, vocabSize }: Sizes) =>
-  transformerConfig(defined({ ...basis.sizes, vocabSize, contextLength: basis.context }));
+/** The model that is served. Throws SWEETSPOT_USAGE for sizes that cannot be. */
+export function modelOf({ basis, vocabSize }: Pick<Sizes, 'vocabSize'> & { readonly basis: Omit<Basis, 'seed'> }) {
+  const dense = transformerConfig(defined({ ...basis.sizes, vocabSize, contextLength: basis.context }));
+  return hasRouters(basis.method) ? routedModel(dense, routedOptions(basis.settings)).model : dense;
+}
 
 export function trainingCost(sizes: Sizes): number {
   const { method, settings, context } = sizes.basis;

@@ -27,6 +27,8 @@ export interface SystemMethod {
 
 /** Methods whose weights come out of a bank, and the settings of one. */
 export const hasBank = (method: string): boolean => SYSTEM_METHODS[method]!.settings.includes('slices');
+/** Methods with routed layers. */
+export const hasRouters = (method: string): boolean => SYSTEM_METHODS[method]!.settings.includes('routedLayers');
 const BANK = ['slices', 'expertVector', 'projectedLayers', 'shared', 'sliceType'] as const;
 
 export const SYSTEM_METHODS: Readonly<Record<string, SystemMethod>> = {
@@ -65,6 +67,13 @@ export const SYSTEM_METHODS: Readonly<Record<string, SystemMethod>> = {
     experts: true,
     start: startWithExperts,
     generic: genericByCluster,
+  },
+  routed: {
+    pretraining: 'shared',
+    settings: ['experts', 'topK', 'normalize', 'width', 'sharedWidth', 'routedLayers', 'balance'],
+    experts: false,
+    start: startWithExperts,
+    generic: genericOfWhole,
   },
   'domain-only': { pretraining: 'never', settings: [], experts: false, start: startUntrained, generic: null },
 };

@@ -7,6 +7,7 @@
 import { defined } from '../backend/options.js';
 import type { ExpertChoice } from '../methods/choose.js';
 import type { PretrainOptions } from '../methods/pretrain.js';
+import type { RoutedOptions } from '../methods/routed.js';
 import type { BankConfig } from '../models/config.js';
 import type { Variant } from './grid.js';
 import type { Choice, ModelSizes, Settings } from './schema.js';
@@ -97,6 +98,14 @@ export const bankOptions = (settings: Settings): Partial<Omit<BankConfig, 'exper
   return defined({ slices, expertVector, projectedLayers, shared, sliceType, mlpWidth });
 };
 
+export const routedOptions = ({ balance, routedLayers, ...settings }: Settings): RoutedOptions => {
+  const { experts, topK, normalize, width, sharedWidth } = settings;
+  return {
+    moe: defined({ experts, topK, normalize, width, sharedWidth, layers: routedLayers }),
+    ...(balance === undefined ? {} : { balance: { kind: balance } }),
+  };
+};
+
 /** What `pretrain` is called with, but for folders. */
 export function pretrainOptions(basis: Basis): Omit<PretrainOptions, 'backend' | 'method' | 'corpus' | 'out'> {
   const {
@@ -122,6 +131,7 @@ export function pretrainOptions(basis: Basis): Omit<PretrainOptions, 'backend' |
     tokens: tokens!,
     model: defined({ ...basis.sizes, contextLength: basis.context }),
     bank: bankOptions(basis.settings),
+    ...routedOptions(basis.settings),
     adamw: defined({ weightDecay, clip }),
     mixtures: defined({ count: mixtures, support }),
     muon: optimizer === 'muon' ? {} : undefined,

@@ -8,6 +8,7 @@ import { EXPERT_CHOICES } from '../methods/choose.js';
 import { loraSettings } from '../nn/lora.js';
 import { SLICE_TYPES } from '../nn/parameters.js';
 import { SCHEDULE_SHAPES } from '../optim/schedule.js';
+import { BALANCES } from '../train/balance.js';
 import { PRECISIONS } from '../train/precision.js';
 
 /** A whole number of `least` or more, written as in 4096, 20_000, 1.5k or 10M. */
@@ -74,6 +75,13 @@ export const settings = {
   mlpWidth: count(),
   mixtures: count(),
   support: z.array(count()),
+  experts: count(),
+  topK: count(),
+  normalize: z.boolean(),
+  width: count(),
+  sharedWidth: count(0),
+  routedLayers: z.array(count(0)),
+  balance: z.enum(BALANCES as ['loss', 'bias', 'none']),
 } as const;
 export type SettingName = keyof typeof settings;
 
@@ -95,7 +103,7 @@ export const COMMON = [
 ] as const satisfies readonly SettingName[];
 
 /** Settings whose values are lists themselves: a list of lists is a grid, a single one is a value. */
-const LISTS = ['projectedLayers', 'support'] as const satisfies readonly SettingName[];
+const LISTS = ['projectedLayers', 'support', 'routedLayers'] as const satisfies readonly SettingName[];
 const isList = (setting: SettingName): setting is (typeof LISTS)[number] =>
   (LISTS as readonly string[]).includes(setting);
 

@@ -8,19 +8,11 @@ import { loadEmbedder } from '../data/embedder.js';
 import type { MixtureOptions } from '../data/sampler.js';
 import { capRepeats } from '../data/weights.js';
 import { cutWindows, requireWindows } from '../data/windows.js';
-import {
-  type BankConfig,
-  bankConfig,
-  type MoeConfig,
-  routedConfig,
-  type TransformerConfig,
-  transformerConfig,
-} from '../models/config.js';
+import { type BankConfig, bankConfig, type TransformerConfig, transformerConfig } from '../models/config.js';
 import { denseParameterCount } from '../models/cost.js';
 import { ADAMW, type AdamWSettings } from '../optim/adamw.js';
 import { MUON, type MuonSettings } from '../optim/muon.js';
 import { SCHEDULE_SHAPES, type Schedule, type ScheduleShape } from '../optim/schedule.js';
-import { type BalanceSettings, balanceSettings } from '../train/balance.js';
 import { choosePrecision, type Precision } from '../train/precision.js';
 import type { OnProgress } from '../train/progress.js';
 import { branch, requireBranch } from './branch.js';
@@ -29,12 +21,13 @@ import { embeddingSize, pretrainHypernetwork } from './hypernetwork.js';
 import { pretrainImportance } from './importance.js';
 import { pretrainMixture } from './mixture.js';
 import { pretrainProjected } from './projected.js';
-import { pretrainRouted } from './routed.js';
+import { pretrainRouted, type RoutedOptions, routedModel } from './routed.js';
 import { METHODS, type Method, openRun, type RunConfig, RunFolder, type RunResult, startedPrecision } from './run.js';
 import { pretrainSlm } from './slm.js';
 import { pretrainSoup } from './soup.js';
 
-export interface PretrainOptions {
+/** Those of RoutedOptions are for routed. */
+export interface PretrainOptions extends RoutedOptions {
   readonly backend: Backend;
   readonly method: Method;
   /** Corpus folder, from buildCorpus; clustered for every method but slm and routed. */
@@ -47,10 +40,6 @@ export interface PretrainOptions {
   readonly model?: Partial<Omit<TransformerConfig, 'vocabSize' | 'moe'>> | undefined;
   /** Bank of projected network, soup and hyper-network; experts is always the number of clusters. */
   readonly bank?: Partial<Omit<BankConfig, 'experts' | 'conditioning' | 'conditionSize'>> | undefined;
-  /** Routed: experts of a layer; the bias is there when the balance needs it. Default: see routedConfig. */
-  readonly moe?: Partial<Omit<MoeConfig, 'biased'>> | undefined;
-  /** Routed: how the load of the experts is kept even. Default: by a loss. */
-  readonly balance?: Partial<BalanceSettings> | undefined;
   /** Soup: histograms drawn for a step (default 4) and the sizes of their support (default 1, 2, 4, 8). */
   readonly mixtures?: Partial<MixtureOptions> | undefined;
   /** Which clustering of the corpus. Default 16. */
@@ -128,16 +117,8 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
   }
   using corpus = Corpus.open(options.corpus);
   const tokenizer = corpus.tokenizer();
-  const balance = method === 'routed' ? balanceSettings(options.balance ?? {}) : null;
   const dense = transformerConfig({ ...DEFAULT_MODEL, ...defined(options.model), vocabSize: tokenizer.vocabSize });
-  const model = balance === null ? dense : routedConfig(dense, { ...options.moe, biased: balance.kind === 'bias' });
-  if (model.moe?.normalize === true && model.moe.topK === 1) {
-    throw new SweetspotError('SWEETSPOT_USAGE', {
-      what: 'topK 1 with normalized weights: the weight is always 1, and the router learns nothing',
-      expected: 'topK of 2 or more, or weights of the softmax over all experts',
-      fix: 'set normalize to false (--switch)',
-    });
-  }
+  const { model, balance } = method === 'routed' ? routedModel(dense, options) : { model: dense, balance: null };
   const windows = cutWindows(corpus, model.contextLength);
   requireWindows(windows, `the corpus ${options.corpus}`);
   const clusters = CLUSTERLESS.includes(method) ? undefined : loadClusters(options.corpus, options.clusters ?? 16);
