@@ -16,10 +16,13 @@ import { variantsOf } from './grid.js';
 import { hasBank, hasRouters, SYSTEM_METHODS } from './methods.js';
 import { bankOptions } from './plan.js';
 import type { Problem } from './read.js';
-import type { Experiment } from './schema.js';
+import type { Experiment, SettingName } from './schema.js';
 import { isTuned, type Tuning, tuningOf } from './tuning.js';
 
 type Report = (text: string) => void;
+
+/** Settings without a default, for methods that read them. */
+const NEEDED = ['clusters', 'domainShare'] as const satisfies readonly SettingName[];
 
 /** Default vocabulary of a corpus that is still to be built. */
 export const VOCABULARY = 4096;
@@ -100,8 +103,9 @@ function checkVariants(
     if (batchTokens < context / 2) once(`${label}: batchTokens ${batchTokens} is less than one window of ${context}`);
     else if (tokens !== undefined && tokens < batchTokens)
       once(`${label}: ${tokens} pretraining tokens are less than one step of ${batchTokens}`);
-    if (settings.clusters === undefined && SYSTEM_METHODS[method]!.settings.includes('clusters'))
-      once(`${label}: clusters is missing`);
+    for (const needed of NEEDED)
+      if (settings[needed] === undefined && SYSTEM_METHODS[method]!.settings.includes(needed))
+        once(`${label}: ${needed} is missing`);
     if (hasBank(method) || hasRouters(method)) {
       attempt(once, label, () => {
         const model = modelOf({ basis: { method, settings, sizes, context }, vocabSize });

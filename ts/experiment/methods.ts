@@ -14,6 +14,8 @@ import {
 } from './starts.js';
 
 export interface SystemMethod {
+  /** What `pretrain` calls it. Default: the same name. */
+  readonly pretrainedAs?: Method;
   /** shared: once, before any domain is known; domain: once a domain; never: no generic text at all. */
   readonly pretraining: 'shared' | 'domain' | 'never';
   /** Settings it reads besides the common ones. */
@@ -36,6 +38,14 @@ export const SYSTEM_METHODS: Readonly<Record<string, SystemMethod>> = {
   importance: {
     pretraining: 'domain',
     settings: ['clusters', 'domainTokens', 'shrink', 'repeatCap', 'singleCluster'],
+    experts: false,
+    start: startWithExperts,
+    generic: null,
+  },
+  'slm-domain': {
+    pretrainedAs: 'slm',
+    pretraining: 'domain',
+    settings: ['domainShare', 'domainTokens'],
     experts: false,
     start: startWithExperts,
     generic: null,
@@ -78,5 +88,5 @@ export const SYSTEM_METHODS: Readonly<Record<string, SystemMethod>> = {
   'domain-only': { pretraining: 'never', settings: [], experts: false, start: startUntrained, generic: null },
 };
 
-/** The method as `pretrain` calls it. */
+/** The method of a basis, as `pretrain` takes it. */
 export const pretrainMethod = (method: string): Method => METHODS.find((one) => one === method)!;

@@ -20,11 +20,14 @@ export interface Text {
 
 /** A model before it has weights: what determines its shape and training. */
 export interface Basis {
+  /** As `pretrain` calls it: systems that differ only later share a pretraining. */
   readonly method: string;
   readonly settings: Settings;
   readonly sizes: ModelSizes;
   readonly context: number;
   readonly seed: number;
+  /** Share of the domain's documents that pretraining must not see, because they choose the step of fine-tuning. */
+  readonly domainHeldout?: number | undefined;
 }
 
 export type Work =
@@ -117,6 +120,7 @@ export function pretrainOptions(basis: Basis): Omit<PretrainOptions, 'backend' |
     precision,
     clusters,
     domainTokens,
+    domainShare,
     shrink,
     trunkShare,
     optimizer,
@@ -136,7 +140,8 @@ export function pretrainOptions(basis: Basis): Omit<PretrainOptions, 'backend' |
     mixtures: defined({ count: mixtures, support }),
     muon: optimizer === 'muon' ? {} : undefined,
     ...defined({ batchTokens, learningRate, precision, schedule, zeroOutputs }),
-    ...defined({ clusters, domainTokens, shrink, repeatCap, singleCluster, trunkShare }),
+    ...defined({ clusters, domainTokens, domainShare, shrink, repeatCap, singleCluster, trunkShare }),
+    ...defined({ domainHeldout: basis.domainHeldout }),
     seed: basis.seed,
   };
 }

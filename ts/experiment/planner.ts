@@ -118,11 +118,20 @@ class Planner {
   subject(variant: Variant, seed: number): Subject {
     const { sizes, models, corpus, testTokens, seeds } = this.#experiment;
     const method = SYSTEM_METHODS[variant.method]!;
-    const histogramTokens = Math.min(...sizes.map(({ tokens }) => tokens));
+    const smallest = sizes.reduce((least, size) => (size.tokens < least.tokens ? size : least));
     const { model, ...own } = variant.settings;
-    const settings: Settings = method.pretraining === 'domain' ? { domainTokens: histogramTokens, ...own } : own;
-    const basis = { method: variant.method, settings, sizes: models[model]!, context: corpus.context, seed };
-    const { clusters, tokens } = settings;
+    const settings: Settings = method.pretraining === 'domain' ? { domainTokens: smallest.tokens, ...own } : own;
+    const { clusters, tokens, domainShare } = settings;
+    const basis: Basis = {
+      method: method.pretrainedAs ?? variant.method,
+      settings,
+      sizes: models[model]!,
+      context: corpus.context,
+      seed,
+      ...(domainShare === undefined
+        ? {}
+        : { domainHeldout: tuningOf(this.#experiment, smallest.finetune, variant.entry).heldout ?? 0.1 }),
+    };
     return {
       variant,
       method,
@@ -133,7 +142,7 @@ class Planner {
         testTokens: testTokens ?? 50_000,
       },
       about: [
-        variant.method,
+        basis.method,
         ...(clusters === undefined ? [] : [`k${clusters}`]),
         ...(tokens === undefined ? [] : [compactCount(tokens)]),
         `seed${seed}`,
@@ -152,7 +161,7 @@ class Planner {
     );
   }
 
-  generic({ variant, cost, about, tail }: Subject, run: string, text: Text): string {
+  generic({ variant, basis, cost, about, tail }: Subject, run: string, text: Text): string {
     return this.#add(
       'generic',
       about,
@@ -161,7 +170,7 @@ class Planner {
       {
         needs: [run],
         flops: forwardCost(cost, cost.testTokens),
-        work: { kind: 'generic', run, method: variant.method, text },
+        work: { kind: 'generic', run, method: basis.method, text },
       },
     );
   }
@@ -171,7 +180,7 @@ class Planner {
     const { method, basis, cost, tail, variant } = subject;
     const heldout = finetune.heldout ?? 0.1;
     // What does not look at the text of the domain is the same for every size.
-    const looks = method.experts || method.pretraining === 'domain';
+    const looks = method.settings.includes('clusters');
     return this.#add(
       'start',
       nameOf(task, candidate, looks),

@@ -63,6 +63,7 @@ export const settings = {
   precision: z.enum(PRECISIONS as ['fp32', 'bf16']),
   clusters: count(2).refine((k) => k <= 4096, '2 to 4096 clusters'),
   domainTokens: count(2),
+  domainShare: z.number().positive().lt(1),
   shrink: share,
   repeatCap: z.number().positive(),
   singleCluster: z.boolean(),

@@ -25,6 +25,7 @@ import { pretrainRouted, type RoutedOptions, routedModel } from './routed.js';
 import { METHODS, type Method, openRun, type RunConfig, RunFolder, type RunResult, startedPrecision } from './run.js';
 import { pretrainSlm } from './slm.js';
 import { pretrainSoup } from './soup.js';
+import { splitHeldout } from './specialize.js';
 
 /** Those of RoutedOptions are for routed. */
 export interface PretrainOptions extends RoutedOptions {
@@ -56,6 +57,8 @@ export interface PretrainOptions extends RoutedOptions {
   readonly singleCluster?: boolean | undefined;
   /** SLM: probability of a row of the domain's text from the start, below 1. Default 0. */
   readonly domainShare?: number | undefined;
+  /** With domainShare: share of the domain's documents to leave out, those that `specialize` holds out. Default 0: none. */
+  readonly domainHeldout?: number | undefined;
   /** Finished run with the same settings but fewer tokens, schedule 'wsd': goes on from the end of its plateau. */
   readonly from?: string | undefined;
   /** Mixture: share of the tokens for the common trunk. Default 0.5; 0 is the paper's form. */
@@ -148,10 +151,15 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
   };
   const domainShare = method === 'slm' ? (options.domainShare ?? 0) : 0;
   const wantsDomain = method === 'importance' || domainShare > 0;
-  const domain = !wantsDomain
+  let domain = !wantsDomain
     ? undefined
     : await domainCorpus(options.domain!, tokenizer, { maxTokens: options.domainTokens, signal: options.signal });
-  if (domainShare > 0) requireWindows(cutWindows(domain!, model.contextLength), 'the domain');
+  if (domainShare > 0) {
+    requireWindows(cutWindows(domain!, model.contextLength), 'the domain');
+    const heldout = options.domainHeldout ?? 0;
+    if (!(heldout >= 0 && heldout <= 0.5)) usage('domainHeldout', '0 to 0.5', heldout);
+    if (heldout > 0) domain = splitHeldout(domain!, heldout, model.contextLength).train;
+  }
   const embedder = clusters === undefined ? undefined : loadEmbedder(options.corpus, backend);
   const config: RunConfig = {
     format: 'sweetspot-run',
