@@ -3,6 +3,7 @@
 //   cells/<id>.json   result (the same whenever and however often it is computed) and what this machine took
 //   work/<id>/        lock, checkpoints of a fine-tuning
 //   runs/<id>/        run folder of a pretraining
+//   models/<id>       weights of a fine-tuned teacher
 import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { SweetspotError } from '../backend/errors.js';
@@ -53,6 +54,11 @@ export class CellStore {
   /** Folder of the pretraining that is cell `id`. */
   run(id: string): string {
     return path.join(this.folder, 'runs', id);
+  }
+
+  /** Weights that the fine-tuning that is cell `id` leaves for its students. */
+  model(id: string): string {
+    return path.join(this.folder, 'models', `${id}.safetensors`);
   }
 
   /** Takes a cell to work on; undefined when another process holds it. Throws SWEETSPOT_IO. */

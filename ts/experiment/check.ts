@@ -11,9 +11,10 @@ import { readDocuments } from '../data/readers.js';
 import { cutWindows } from '../data/windows.js';
 import { bankParameters } from '../models/bank.js';
 import { bankConfig, transformerConfig } from '../models/config.js';
+import { teacherSettings } from '../train/teacher.js';
 import { modelOf } from './estimate.js';
-import { variantsOf } from './grid.js';
-import { hasBank, hasRouters, SYSTEM_METHODS } from './methods.js';
+import { teacherOf, type Variant, variantsOf } from './grid.js';
+import { hasBank, hasRouters, SYSTEM_METHODS, settingsOf } from './methods.js';
 import { bankOptions } from './plan.js';
 import type { Problem } from './read.js';
 import type { Experiment, SettingName } from './schema.js';
@@ -22,7 +23,7 @@ import { isTuned, type Tuning, tuningOf } from './tuning.js';
 type Report = (text: string) => void;
 
 /** Settings without a default, for methods that read them. */
-const NEEDED = ['clusters', 'domainShare'] as const satisfies readonly SettingName[];
+const NEEDED = ['clusters', 'domainShare', 'teacher'] as const satisfies readonly SettingName[];
 
 /** Default vocabulary of a corpus that is still to be built. */
 export const VOCABULARY = 4096;
@@ -91,7 +92,9 @@ function checkVariants(
   usage: Report,
 ): void {
   const once = onlyOnce(usage);
-  for (const { label, settings, method } of variantsOf(experiment)) {
+  const variants = variantsOf(experiment);
+  for (const variant of variants) {
+    const { label, settings, method } = variant;
     const { model: name, tokens, batchTokens = BATCH_TOKENS } = settings;
     const sizes = experiment.models[name];
     if (sizes === undefined) {
@@ -104,8 +107,9 @@ function checkVariants(
     else if (tokens !== undefined && tokens < batchTokens)
       once(`${label}: ${tokens} pretraining tokens are less than one step of ${batchTokens}`);
     for (const needed of NEEDED)
-      if (settings[needed] === undefined && SYSTEM_METHODS[method]!.settings.includes(needed))
+      if (settings[needed] === undefined && settingsOf(SYSTEM_METHODS[method]!).includes(needed))
         once(`${label}: ${needed} is missing`);
+    if (settings.teacher !== undefined) checkTeacher(variants, variant, vocabSize, once);
     if (hasBank(method) || hasRouters(method)) {
       attempt(once, label, () => {
         const model = modelOf({ basis: { method, settings, sizes, context }, vocabSize });
@@ -116,14 +120,37 @@ function checkVariants(
   }
 }
 
+/** A teacher is a system of the file that gives one dense model a domain, and does not learn from its own student. */
+function checkTeacher(variants: readonly Variant[], student: Variant, vocabSize: number, usage: Report): void {
+  const { label, settings } = student;
+  const { weight, temperature, topK } = settings;
+  attempt(usage, label, () => teacherSettings(defined({ weight, temperature, topK }), vocabSize));
+  const teacher = teacherOf(variants, student);
+  if (teacher === undefined) {
+    usage(`${label}: there is no system ${settings.teacher} to learn from`);
+    return;
+  }
+  const { system, method, entry } = teacher;
+  if (SYSTEM_METHODS[method]!.experts)
+    usage(`${label}: ${system} cannot teach: ${method} has several models for a domain, and a teacher is one`);
+  if (entry.finetune === false) usage(`${label}: ${system} cannot teach: it is not fine-tuned (finetune: false)`);
+  const above = new Set<Variant>();
+  for (let one: Variant | undefined = teacher; one !== undefined && !above.has(one); one = teacherOf(variants, one)) {
+    above.add(one);
+    if (one.system === student.system)
+      usage(`${label}: learns from itself, by way of ${[...above].map((v) => v.system).join(', ')}`);
+  }
+}
+
 /** Fine-tuning of every system at every size; what is wrong with all of them is said once. */
 function checkTuning(experiment: Partial<Experiment> & Pick<Experiment, 'systems'>, usage: Report): void {
   const { corpus, sizes = [], systems, finetune = {} } = experiment;
   const once = onlyOnce(usage);
   for (const system of systems) {
     const { name, method } = system;
-    const never = SYSTEM_METHODS[method]!.pretraining === 'never';
-    if (never && !isTuned({ finetune }, system))
+    const { pretraining, tuning } = SYSTEM_METHODS[method]!;
+    const never = pretraining === 'never';
+    if ((never || tuning?.includes('teacher')) && !isTuned({ finetune }, system))
       once(`${method} without fine-tuning is not a model: leave it out, or give fine-tuning settings`);
     if (finetune === false && Object.keys(system.finetune || {}).length > 0)
       once(`${name}: fine-tuning settings, and finetune of the experiment is false`);

@@ -1,10 +1,11 @@
 // Does one cell. What it returns depends on nothing but the cell and the cells it needs: no times, no paths.
 import { existsSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
-import type { Backend } from '../backend/index.js';
+import { type Backend, SweetspotError } from '../backend/index.js';
 import { defined } from '../backend/options.js';
 import { Corpus, domainCorpus } from '../data/corpus.js';
 import type { Tokenizer } from '../data/tokenizer.js';
+import { cutWindows } from '../data/windows.js';
 import type { Evaluation } from '../eval/perplexity.js';
 import {
   chooseExpert,
@@ -19,15 +20,19 @@ import { openRun, type RunConfig, type RunResult } from '../methods/run.js';
 import { finetuneFlops, finetuneSettings, splitHeldout } from '../methods/specialize.js';
 import { transformerConfig } from '../models/config.js';
 import { denseParameterCount, forwardFlops, trainingFlops } from '../models/cost.js';
+import { DenseModel } from '../models/dense.js';
+import { transformerParameters } from '../models/transformer.js';
 import { ADAMW } from '../optim/adamw.js';
 import { MUON } from '../optim/muon.js';
+import { loadWeights, saveValues } from '../train/checkpoint.js';
 import { finetune } from '../train/finetune.js';
 import { FIT } from '../train/fit.js';
 import { choosePrecision } from '../train/precision.js';
 import type { OnProgress } from '../train/progress.js';
+import { keptLessons } from '../train/teacher.js';
 import type { CellStore } from './cells.js';
 import { pretrainMethod, SYSTEM_METHODS } from './methods.js';
-import { type Basis, type Plan, pretrainOptions, type Work } from './plan.js';
+import { type Basis, type Plan, pretrainOptions, type Teacher, type Work } from './plan.js';
 import { finetuneOptions } from './tuning.js';
 
 export interface ExecuteContext {
@@ -83,7 +88,7 @@ export async function execute(context: ExecuteContext, id: string, work: Work, f
     case 'start':
       return { result: await startCell(context, work) };
     case 'tune':
-      return { result: await tuneCell(context, work, folder) };
+      return { result: await tuneCell(context, id, work, folder) };
   }
 }
 
@@ -147,7 +152,12 @@ async function startCell(context: ExecuteContext, work: Of<'start'>): Promise<St
   };
 }
 
-async function tuneCell(context: ExecuteContext, work: Of<'tune'>, folder: string): Promise<TuneCellResult> {
+async function tuneCell(
+  context: ExecuteContext,
+  id: string,
+  work: Of<'tune'>,
+  folder: string,
+): Promise<TuneCellResult> {
   const { backend, store, plan, onProgress, signal } = context;
   const { run, model, tokenizer, config } = frame(context, work.basis, work.run);
   const { heldout: share = 0.1, replay } = work.finetune;
@@ -171,6 +181,8 @@ async function tuneCell(context: ExecuteContext, work: Of<'tune'>, folder: strin
     ...finetuneOptions(work.finetune),
     fromScratch: run === undefined,
   });
+  const { teacher } = work;
+  const lessons = teacher && (await learn(context, teacher, train, path.join(folder, 'teacher.safetensors')));
   using generic = replay === undefined ? undefined : Corpus.open(plan.corpus);
   const result = await finetune(
     backend,
@@ -178,9 +190,17 @@ async function tuneCell(context: ExecuteContext, work: Of<'tune'>, folder: strin
     initial,
     train,
     heldout,
-    { ...settings, replay: generic && { corpus: generic, share: replay! } },
+    {
+      ...settings,
+      replay: generic && { corpus: generic, share: replay! },
+      lessons: lessons && { ...lessons.word, ...teacher!.settings },
+    },
     { folder, onProgress, signal },
   );
+  if (work.keep) {
+    mkdirSync(path.dirname(store.model(id)), { recursive: true });
+    saveValues(store.model(id), transformerParameters(model), result.values);
+  }
   const test = await domainCorpus(work.test.paths, tokenizer, { maxTokens: plan.testTokens ?? undefined, signal });
   return {
     after: await evaluateValues(backend, { config }, result.values, test, { signal }),
@@ -189,8 +209,29 @@ async function tuneCell(context: ExecuteContext, work: Of<'tune'>, folder: strin
     bestStep: result.bestStep,
     steps: result.steps,
     tokens: result.tokens,
-    flops: finetuneFlops(model, settings, result.tokens),
+    flops: (lessons?.flops ?? 0) + finetuneFlops(model, settings, result.tokens),
   };
+}
+
+/** The teacher's word on the training text. `file` keeps it, should this cell be interrupted. */
+async function learn(context: ExecuteContext, { tune, basis, run, settings }: Teacher, train: Corpus, file: string) {
+  const { backend, store, onProgress, signal } = context;
+  const { model, tokenizer } = frame(context, basis, run);
+  const weights = store.model(tune);
+  if (!existsSync(weights)) {
+    throw new SweetspotError('SWEETSPOT_CORRUPT', {
+      what: `the weights of the teacher ${tune} are not there`,
+      expected: weights,
+      fix: `delete cells/${tune}.json; the same command makes them again`,
+    });
+  }
+  const teacher = DenseModel.fromValues(backend, model, loadWeights(weights, transformerParameters(model)), tokenizer);
+  try {
+    const windows = cutWindows(train, model.contextLength);
+    return await keptLessons(teacher, tune, train, windows, settings, file, { onProgress, signal });
+  } finally {
+    teacher.dispose();
+  }
 }
 
 async function readDomain(

@@ -46,4 +46,8 @@ export function variantsOf(experiment: Pick<Experiment, 'systems' | 'pretrain' |
   });
 }
 
+/** The system that another learns from: the first variant of that name. */
+export const teacherOf = (variants: readonly Variant[], { settings }: Variant): Variant | undefined =>
+  variants.find(({ system }) => system === settings.teacher);
+
 const text = (value: unknown): string => (typeof value === 'number' ? compactCount(value) : String(value));

@@ -20,12 +20,17 @@ export interface SystemMethod {
   readonly pretraining: 'shared' | 'domain' | 'never';
   /** Settings it reads besides the common ones. */
   readonly settings: readonly SettingName[];
+  /** Settings that only its fine-tuning reads: systems that differ in nothing else share a pretraining. */
+  readonly tuning?: readonly SettingName[];
   /** Whether a domain chooses among experts. */
   readonly experts: boolean;
   readonly start: Start;
   /** null: not measured, because every domain has a model of its own. */
   readonly generic: Generic | null;
 }
+
+/** All settings of a method but the common ones. */
+export const settingsOf = ({ settings, tuning = [] }: SystemMethod): SettingName[] => [...settings, ...tuning];
 
 /** Methods whose weights come out of a bank, and the settings of one. */
 export const hasBank = (method: string): boolean => SYSTEM_METHODS[method]!.settings.includes('slices');
@@ -81,6 +86,15 @@ export const SYSTEM_METHODS: Readonly<Record<string, SystemMethod>> = {
   routed: {
     pretraining: 'shared',
     settings: ['experts', 'topK', 'normalize', 'width', 'sharedWidth', 'routedLayers', 'balance'],
+    experts: false,
+    start: startWithExperts,
+    generic: genericOfWhole,
+  },
+  distillation: {
+    pretrainedAs: 'slm',
+    pretraining: 'shared',
+    settings: [],
+    tuning: ['teacher', 'weight', 'temperature', 'topK'],
     experts: false,
     start: startWithExperts,
     generic: genericOfWhole,

@@ -9,6 +9,7 @@ import type { ExpertChoice } from '../methods/choose.js';
 import type { PretrainOptions } from '../methods/pretrain.js';
 import type { RoutedOptions } from '../methods/routed.js';
 import type { BankConfig } from '../models/config.js';
+import type { TeacherSettings } from '../train/teacher.js';
 import type { Variant } from './grid.js';
 import type { Choice, ModelSizes, Settings } from './schema.js';
 import type { Tuning } from './tuning.js';
@@ -53,7 +54,18 @@ export type Work =
       readonly size: number;
       readonly finetune: Tuning;
       readonly test: Text;
+      readonly teacher?: Teacher;
+      /** The weights are kept, for students. */
+      readonly keep?: true;
     };
+
+/** Whom a fine-tuning learns from. */
+export interface Teacher {
+  readonly tune: string;
+  readonly basis: Basis;
+  readonly run: string | null;
+  readonly settings: TeacherSettings;
+}
 
 export interface Cell {
   /** Name of its file and folder. */
@@ -79,6 +91,8 @@ export interface PlannedRow {
   readonly starts: readonly string[];
   /** As many, or none without fine-tuning. */
   readonly tunes: readonly string[];
+  /** Of the system it learns from: the same domain, size and seed. */
+  readonly teacher?: PlannedRow;
 }
 
 export interface Plan {

@@ -1,14 +1,16 @@
 // From an experiment to a plan. The name of a cell ends in a hash of all that determines its result, text included, so that
 // what is asked for twice is one cell, and a file that grows repeats nothing.
+import { defined } from '../backend/options.js';
 import { compactCount } from '../io/numbers.js';
 import { EXPERT_CHOICES, type ExpertChoice } from '../methods/choose.js';
+import { type TeacherSettings, teacherSettings } from '../train/teacher.js';
 import { VOCABULARY } from './check.js';
 import { forwardCost, type Sizes, startCost, trainingCost, tuneCost } from './estimate.js';
-import { type Variant, variantsOf } from './grid.js';
-import { fingerprint, shortHash, slug } from './hash.js';
+import { teacherOf, type Variant, variantsOf } from './grid.js';
+import { canonical, fingerprint, shortHash, slug } from './hash.js';
 import { SYSTEM_METHODS, type SystemMethod } from './methods.js';
 import type { Basis, Cell, Plan, PlannedRow, Text, Work } from './plan.js';
-import type { Choice, Experiment, Settings } from './schema.js';
+import type { Choice, Experiment, SettingName, Settings } from './schema.js';
 import { isTuned, type Tuning, tuningOf } from './tuning.js';
 
 /** Raise it when the same key would mean another result. */
@@ -20,6 +22,8 @@ interface Subject {
   readonly method: SystemMethod;
   /** What determines its pretraining, but for text. */
   readonly basis: Basis;
+  /** Whom its fine-tuning learns from. */
+  readonly teacher: { readonly subject: Subject; readonly settings: TeacherSettings } | null;
   readonly cost: Sizes;
   /** For names of cells: made of what the key is made of, so that one key has one name. */
   readonly about: string;
@@ -35,6 +39,7 @@ interface Task {
   readonly test: Text;
   readonly size: number;
   readonly finetune: Tuning;
+  readonly teacher: PlannedRow | undefined;
 }
 
 type Candidate = ExpertChoice | number;
@@ -51,7 +56,7 @@ export function planExperiment(
   const { sizes, testTokens, domains } = experiment;
   const genericTest = experiment.corpus.test;
   const variants = variantsOf(experiment);
-  const planner = new Planner(experiment, corpus);
+  const planner = new Planner(experiment, variants, corpus);
   const rows: PlannedRow[] = [];
   const generic: Plan['generic'][number][] = [];
   for (const seed of experiment.seeds) {
@@ -63,30 +68,8 @@ export function planExperiment(
         const cell = planner.generic(subject, shared, { name: 'generic', paths: genericTest });
         generic.push({ variant: index, seed, run: shared, cell });
       }
-      const tuned = isTuned(experiment, variant.entry);
-      for (const choice of choicesOf(subject)) {
-        for (const { tokens: size, finetune } of sizes) {
-          for (const domain of domains) {
-            const train = { name: domain.name, paths: domain.train };
-            const run = method.pretraining === 'domain' ? planner.run(subject, train) : shared;
-            const task: Task = {
-              subject,
-              run,
-              train,
-              test: { name: domain.name, paths: domain.test },
-              size,
-              finetune: tuningOf(experiment, finetune, variant.entry),
-            };
-            const pairs = candidatesOf(subject, choice).map((candidate) => {
-              const start = planner.start(task, candidate);
-              return { start, tunes: tuned ? [planner.tune(task, candidate, start)] : [] };
-            });
-            const starts = pairs.map(({ start }) => start);
-            const tunes = pairs.flatMap((pair) => pair.tunes);
-            rows.push({ variant: index, seed, domain: domain.name, size, choice, run, starts, tunes });
-          }
-        }
-      }
+      for (const choice of choicesOf(subject))
+        for (const size of sizes) for (const domain of domains) rows.push(planner.row(subject, domain, size, choice));
     }
   }
   return { corpus: corpus.folder, testTokens: testTokens ?? null, variants, cells: planner.cells(), rows, generic };
@@ -102,12 +85,21 @@ const candidatesOf = ({ basis }: Subject, choice: Choice | null): Candidate[] =>
 
 class Planner {
   readonly #experiment: Experiment;
+  readonly #variants: readonly Variant[];
+  /** Fine-tunings that somebody learns from, by `tuningKey`. */
+  readonly #teachers: ReadonlySet<string>;
   readonly #corpus: { readonly identity: string; readonly vocabSize?: number };
   readonly #cells = new Map<string, Cell>();
   readonly #prints = new Map<string, string>();
 
-  constructor(experiment: Experiment, corpus: { readonly identity: string; readonly vocabSize?: number }) {
+  constructor(
+    experiment: Experiment,
+    variants: readonly Variant[],
+    corpus: { readonly identity: string; readonly vocabSize?: number },
+  ) {
     this.#experiment = experiment;
+    this.#variants = variants;
+    this.#teachers = new Set(variants.flatMap((one) => teacherOf(variants, one) ?? []).map(tuningKey));
     this.#corpus = corpus;
   }
 
@@ -119,7 +111,10 @@ class Planner {
     const { sizes, models, corpus, testTokens, seeds } = this.#experiment;
     const method = SYSTEM_METHODS[variant.method]!;
     const smallest = sizes.reduce((least, size) => (size.tokens < least.tokens ? size : least));
-    const { model, ...own } = variant.settings;
+    const { model, ...rest } = variant.settings;
+    const { weight, temperature, topK } = rest;
+    const own = withoutSettings(rest, method.tuning ?? []);
+    const teacher = teacherOf(this.#variants, variant);
     const settings: Settings = method.pretraining === 'domain' ? { domainTokens: smallest.tokens, ...own } : own;
     const { clusters, tokens, domainShare } = settings;
     const basis: Basis = {
@@ -132,15 +127,19 @@ class Planner {
         ? {}
         : { domainHeldout: tuningOf(this.#experiment, smallest.finetune, variant.entry).heldout ?? 0.1 }),
     };
+    const vocabSize = this.#corpus.vocabSize ?? corpus.vocabulary ?? VOCABULARY;
     return {
       variant,
       method,
       basis,
-      cost: {
-        basis,
-        vocabSize: this.#corpus.vocabSize ?? corpus.vocabulary ?? VOCABULARY,
-        testTokens: testTokens ?? 50_000,
-      },
+      teacher:
+        teacher === undefined
+          ? null
+          : {
+              subject: this.subject(teacher, seed),
+              settings: teacherSettings(defined({ weight, temperature, topK }), vocabSize),
+            },
+      cost: { basis, vocabSize, testTokens: testTokens ?? 50_000 },
       about: [
         basis.method,
         ...(clusters === undefined ? [] : [`k${clusters}`]),
@@ -148,6 +147,39 @@ class Planner {
         `seed${seed}`,
       ].join(' '),
       tail: seeds.length > 1 ? `, seed ${seed}` : '',
+    };
+  }
+
+  /** A row with all its cells; those of a teacher come before those of its student. */
+  row(
+    subject: Subject,
+    domain: Experiment['domains'][number],
+    inDomain: Experiment['sizes'][number],
+    choice: Choice | null,
+  ): PlannedRow {
+    const { method, variant, basis } = subject;
+    const teacher = subject.teacher === null ? undefined : this.row(subject.teacher.subject, domain, inDomain, null);
+    const train = { name: domain.name, paths: domain.train };
+    const run =
+      method.pretraining === 'never' ? null : this.run(subject, method.pretraining === 'domain' ? train : null);
+    const size = inDomain.tokens;
+    const test = { name: domain.name, paths: domain.test };
+    const finetune = tuningOf(this.#experiment, inDomain.finetune, variant.entry);
+    const task: Task = { subject, run, train, test, size, finetune, teacher };
+    const pairs = candidatesOf(subject, choice).map((candidate) => {
+      const start = this.start(task, candidate);
+      return { start, tunes: isTuned(this.#experiment, variant.entry) ? [this.tune(task, candidate, start)] : [] };
+    });
+    return {
+      variant: this.#variants.indexOf(variant),
+      seed: basis.seed,
+      domain: domain.name,
+      size,
+      choice,
+      run,
+      starts: pairs.map(({ start }) => start),
+      tunes: pairs.flatMap(({ tunes }) => tunes),
+      ...(teacher === undefined ? {} : { teacher }),
     };
   }
 
@@ -204,9 +236,20 @@ class Planner {
   tune(task: Task, candidate: Candidate, start: string): string {
     const { subject, run, train, test, size, finetune } = task;
     const { basis, cost, tail, variant } = subject;
+    const teacher =
+      subject.teacher === null
+        ? undefined
+        : {
+            tune: task.teacher!.tunes[0]!,
+            basis: subject.teacher.subject.basis,
+            run: task.teacher!.run,
+            settings: subject.teacher.settings,
+          };
+    const reading = subject.teacher === null ? 0 : forwardCost(subject.teacher.subject.cost, size);
+    const keep = this.#teachers.has(tuningKey(variant)) ? { keep: true as const } : {};
     return this.#add(
       'tune',
-      nameOf(task, candidate, true),
+      `${nameOf(task, candidate, true)}${teacher === undefined ? '' : ' taught'}`,
       `fine-tune ${variant.label} to ${train.name} (${compactCount(size)})${tail}`,
       {
         start,
@@ -215,11 +258,13 @@ class Planner {
         finetune,
         test: this.#print(test),
         testTokens: this.#experiment.testTokens,
+        ...(teacher && { teacher: { tune: teacher.tune, ...teacher.settings } }),
+        ...keep,
       },
       {
-        needs: run === null ? [start] : [run, start],
-        flops: tuneCost(cost, size, finetune),
-        work: { kind: 'tune', basis, run, start, train, size, finetune, test },
+        needs: [run, start, teacher?.run, teacher?.tune].filter((id) => typeof id === 'string'),
+        flops: tuneCost(cost, size, finetune) + reading,
+        work: { kind: 'tune', basis, run, start, train, size, finetune, test, ...(teacher && { teacher }), ...keep },
       },
     );
   }
@@ -237,6 +282,12 @@ class Planner {
     return found;
   }
 }
+
+/** Equal for systems whose fine-tunings are the same work. */
+const tuningKey = ({ method, settings, entry }: Variant): string => canonical([method, settings, entry.finetune]);
+
+const withoutSettings = (settings: Settings, names: readonly SettingName[]): Settings =>
+  Object.fromEntries(Object.entries(settings).filter(([name]) => !names.includes(name as SettingName)));
 
 const nameOf = ({ subject, train, size }: Task, candidate: Candidate, sized: boolean): string =>
   [

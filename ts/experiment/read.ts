@@ -6,7 +6,7 @@ import * as yaml from 'yaml';
 import type * as z from 'zod';
 import { ioError, SweetspotError } from '../backend/errors.js';
 import { checkExperiment } from './check.js';
-import { SYSTEM_METHODS } from './methods.js';
+import { SYSTEM_METHODS, settingsOf } from './methods.js';
 import { type Experiment, type Sections, type SystemEntry, sections, systemSchema } from './schema.js';
 
 /** What is wrong, and whether the file itself is at fault or the text it names. */
@@ -91,7 +91,7 @@ function readSystems(given: unknown, usage: (text: string) => void): SystemEntry
       usage(`${where}: unknown method ${JSON.stringify(method)}; expected ${Object.keys(SYSTEM_METHODS).join(', ')}`);
       return [];
     }
-    const result = systemSchema(String(method), known.settings, known.experts).safeParse(entry);
+    const result = systemSchema(String(method), settingsOf(known), known.experts).safeParse(entry);
     if (result.success) return [result.data];
     for (const text of issues(where, result.error)) usage(text);
     return [];

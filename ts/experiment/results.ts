@@ -54,6 +54,17 @@ const row = z.object({
   generic: cost,
   /** For this domain: pretraining (of importance sampling), choosing, fine-tuning. */
   specialization: z.object({ pretraining: cost, choosing: cost, tuning: cost }),
+  /**
+   * What of `generic` and `specialization` is not the system's own but its teacher's: pretraining, fine-tuning. Only where there
+   * is a teacher; a pretraining that both start from is the system's own. With the cells it took before a domain is known and after.
+   */
+  teacher: z
+    .object({
+      generic: cost,
+      specialization: cost,
+      cells: z.object({ generic: z.array(z.string()), specialization: z.array(z.string()) }),
+    })
+    .optional(),
   /** Values trained in pretraining; values and FLOPs a token of the model that is served. */
   pretrainParameters: z.number(),
   inference: z.object({ parameters: z.number(), flops: z.number() }),
@@ -121,7 +132,8 @@ export type ResultRow = Results['rows'][number];
 export type ClusterMap = z.output<typeof clusterMap>;
 export type MachineFile = z.output<typeof machineSchema>;
 
-const NOTHING = { flops: 0, tokens: 0 };
+type Cost = z.output<typeof cost>;
+type Costs = Pick<ResultRow, 'generic' | 'specialization'>;
 
 /** Puts together what is done; rows with a cell that is missing are left out. */
 export function assembleResults(
@@ -130,10 +142,17 @@ export function assembleResults(
   store: CellStore,
   facts: { readonly corpus: Omit<Results['corpus'], 'context'>; readonly maps: readonly ClusterMap[] },
 ): Results {
-  const read = <T>(id: string) => store.read(id).result as T;
+  // Rows share cells.
+  const known = new Map<string, unknown>();
+  const read = <T>(id: string): T => {
+    if (!known.has(id)) known.set(id, store.read(id).result);
+    return known.get(id) as T;
+  };
   const done = new Set(plan.cells.filter(({ id }) => store.done(id)).map(({ id }) => id));
-  const ready = ({ run, starts, tunes }: PlannedRow) =>
-    [...(run === null ? [] : [run]), ...starts, ...tunes].every((id) => done.has(id));
+  const ready = (row: PlannedRow) =>
+    lineage(row).every(({ run, starts, tunes }) =>
+      [...(run === null ? [] : [run]), ...starts, ...tunes].every((id) => done.has(id)),
+    );
   return {
     format: 'sweetspot-results',
     version: 1,
@@ -150,7 +169,7 @@ export function assembleResults(
       label,
       settings: { ...settings },
       varied: [...varied],
-      ...(Object.keys(entry.finetune || {}).length === 0 ? {} : { finetune: { ...(entry.finetune || {}) } }),
+      ...(Object.keys(entry.finetune || {}).length > 0 ? { finetune: { ...entry.finetune } } : {}),
     })),
     maps: [...facts.maps],
     generic: plan.generic
@@ -173,8 +192,7 @@ function assembleRow(plan: Plan, planned: PlannedRow, read: <T>(id: string) => T
   let best = 0;
   for (const [i, tune] of tunes.entries()) if (tune.heldoutAfter.nll < tunes[best]!.heldoutAfter.nll) best = i;
   const [start, tune] = [starts[best]!, tunes[best]];
-  const pretraining = run === undefined ? NOTHING : { flops: run.flops, tokens: run.tokens };
-  const perDomain = SYSTEM_METHODS[plan.variants[variant]!.method]!.pretraining === 'domain';
+  const costs = costsOf(plan, lineage(planned), read);
   const clustered = start.histogram.length > 0;
   return {
     system: variant,
@@ -192,18 +210,63 @@ function assembleRow(plan: Plan, planned: PlannedRow, read: <T>(id: string) => T
     entropy: clustered ? start.entropy : null,
     coverage: start.coverage,
     facts: { ...run?.facts },
-    generic: perDomain ? NOTHING : pretraining,
-    specialization: {
-      pretraining: perDomain ? pretraining : NOTHING,
-      choosing: { flops: starts.reduce((sum, one) => sum + one.chooseFlops, 0), tokens: 0 },
-      tuning: {
-        flops: tunes.reduce((sum, one) => sum + one.flops, 0),
-        tokens: tunes.reduce((sum, one) => sum + one.tokens, 0),
-      },
-    },
+    generic: costs.generic,
+    specialization: costs.specialization,
+    ...(planned.teacher === undefined ? {} : { teacher: teacherPart(plan, planned, costs, read) }),
     pretrainParameters: run?.pretrainParameters ?? 0,
     inference: { parameters: start.inferenceParameters, flops: start.inferenceFlops },
     cells: { run: runId, starts: [...planned.starts], tunes: [...planned.tunes] },
+  };
+}
+
+/** A row, that of its teacher, that of the teacher's teacher: all it took. */
+const lineage = (row: PlannedRow): PlannedRow[] => [row, ...(row.teacher === undefined ? [] : lineage(row.teacher))];
+
+/** The pretraining of a row, if it is one for its domain alone, or if it is none. */
+const runsOf = ({ variants }: Plan, { variant, run }: PlannedRow, perDomain: boolean): string[] =>
+  run !== null && (SYSTEM_METHODS[variants[variant]!.method]!.pretraining === 'domain') === perDomain ? [run] : [];
+
+/** Of several rows together; a pretraining that they share is paid for once. */
+function costsOf(plan: Plan, planned: readonly PlannedRow[], read: <T>(id: string) => T): Costs {
+  const pretraining = (perDomain: boolean) =>
+    total([...new Set(planned.flatMap((row) => runsOf(plan, row, perDomain)))].map((id) => read<RunCellResult>(id)));
+  const starts = planned.flatMap((row) => row.starts.map((id) => read<StartCellResult>(id)));
+  const tunes = planned.flatMap((row) => row.tunes.map((id) => read<TuneCellResult>(id)));
+  return {
+    generic: pretraining(false),
+    specialization: {
+      pretraining: pretraining(true),
+      choosing: { flops: starts.reduce((sum, one) => sum + one.chooseFlops, 0), tokens: 0 },
+      tuning: total(tunes),
+    },
+  };
+}
+
+const total = (costs: readonly Cost[]): Cost => ({
+  flops: costs.reduce((sum, { flops }) => sum + flops, 0),
+  tokens: costs.reduce((sum, { tokens }) => sum + tokens, 0),
+});
+
+/** What of all the costs is the teacher's. */
+function teacherPart(
+  plan: Plan,
+  planned: PlannedRow,
+  all: Costs,
+  read: <T>(id: string) => T,
+): NonNullable<ResultRow['teacher']> {
+  const own = costsOf(plan, [planned], read);
+  const sum = ({ specialization: { pretraining, choosing, tuning } }: Costs) => total([pretraining, choosing, tuning]);
+  const less = (a: Cost, b: Cost): Cost => ({ flops: a.flops - b.flops, tokens: a.tokens - b.tokens });
+  const mine = [planned.run, ...planned.starts];
+  const theirs = (of: (row: PlannedRow) => readonly string[]) =>
+    [...new Set(lineage(planned).slice(1).flatMap(of))].filter((id) => !mine.includes(id));
+  return {
+    generic: less(all.generic, own.generic),
+    specialization: less(sum(all), sum(own)),
+    cells: {
+      generic: theirs((row) => runsOf(plan, row, false)),
+      specialization: theirs((row) => [...runsOf(plan, row, true), ...row.starts, ...row.tunes]),
+    },
   };
 }
 

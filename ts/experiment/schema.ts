@@ -83,6 +83,9 @@ export const settings = {
   sharedWidth: count(0),
   routedLayers: z.array(count(0)),
   balance: z.enum(BALANCES as ['loss', 'bias', 'none']),
+  teacher: z.string(),
+  weight: share,
+  temperature: z.number().min(0.1).max(100),
 } as const;
 export type SettingName = keyof typeof settings;
 

@@ -27,6 +27,8 @@ export interface Group {
   /** FLOPs before any domain is known, and for a domain (mean over domains); over seeds the mean. */
   readonly genericFlops: number;
   readonly domainFlops: number;
+  /** What of both is a teacher's; 0 where nobody teaches. */
+  readonly teacher: { readonly genericFlops: number; readonly domainFlops: number };
 }
 
 export function statistics(values: readonly number[]): Stat | null {
@@ -61,6 +63,10 @@ export function groupRows(results: Results): Group[] {
       after: macro(results, rows, (row) => row.after),
       genericFlops: average(rows.map((row) => row.generic.flops)),
       domainFlops: average(rows.map((row) => totalCost(row, 1) - row.generic.flops)),
+      teacher: {
+        genericFlops: average(rows.map((row) => row.teacher?.generic.flops ?? 0)),
+        domainFlops: average(rows.map((row) => row.teacher?.specialization.flops ?? 0)),
+      },
     };
   });
   return groups.sort((a, b) => a.system - b.system);

@@ -16,7 +16,7 @@ import { saveDenseFolder } from '../io/huggingface.js';
 import { architectureOf } from '../io/huggingface_config.js';
 import { FolderLock } from '../io/lock.js';
 import type { TransformerConfig } from '../models/config.js';
-import { forwardFlops, loraTrainingFlops } from '../models/cost.js';
+import { loraTrainingFlops } from '../models/cost.js';
 import { DenseModel } from '../models/dense.js';
 import { type LoraSettings, loraSettings } from '../nn/lora.js';
 import type { AdamWSettings } from '../optim/adamw.js';
@@ -24,12 +24,10 @@ import { finetune } from '../train/finetune.js';
 import { choosePrecision, type Precision } from '../train/precision.js';
 import type { OnProgress } from '../train/progress.js';
 import {
+  keptLessons,
   type Lessons,
-  loadLessons,
   requireTokenizer,
-  saveLessons,
   type TeacherSettings,
-  teach,
   teacherSettings,
 } from '../train/teacher.js';
 import { chooseExpert, EXPERT_CHOICES, type ExpertChoice, type Placement, untrained } from './choose.js';
@@ -329,13 +327,7 @@ async function lessonsOf(
 ): Promise<{ word: Lessons; flops: number }> {
   const teacher = DenseModel.load(backend, folder!);
   try {
-    const flops = forwardFlops(teacher.config, windows.contextLength) * train.tokens;
-    const key = JSON.stringify({ ...settings, weight: undefined, hash, tokens: train.tokens });
-    const kept = existsSync(file) ? loadLessons(file, key) : undefined;
-    if (kept !== undefined) return { word: kept, flops };
-    const word = await teach(backend, teacher, train, windows, settings, { onProgress, signal });
-    saveLessons(file, word, key);
-    return { word, flops };
+    return await keptLessons(teacher, hash, train, windows, settings, file, { onProgress, signal });
   } finally {
     teacher.dispose();
   }

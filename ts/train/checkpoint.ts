@@ -15,10 +15,19 @@ export async function saveWeights(
   parameters: ParameterSet,
   metadata: Record<string, string> = {},
 ): Promise<void> {
+  saveValues(file, parameters.specs, await parameters.readAll(), metadata);
+}
+
+/** The same for values that lie on no backend. */
+export function saveValues(
+  file: string,
+  specs: readonly ParameterSpec[],
+  values: ReadonlyMap<string, Float32Array>,
+  metadata: Record<string, string> = {},
+): void {
   const tensors: Record<string, SafetensorsTensor> = {};
-  const values = await parameters.readAll();
-  for (const spec of parameters.specs)
-    tensors[spec.name] = { dtype: 'F32', shape: [...spec.shape], data: bytesOfFloats(values.get(spec.name)!) };
+  for (const { name, shape } of specs)
+    tensors[name] = { dtype: 'F32', shape: [...shape], data: bytesOfFloats(values.get(name)!) };
   writeSafetensors(file, tensors, metadata, { checksum: true });
 }
 

@@ -1,11 +1,13 @@
 // A teacher's word on every token of a text, computed once and kept: k tokens and probabilities each. Kept by the place of
 // the input in the corpus, so that batches made in any order find theirs.
+import { existsSync } from 'node:fs';
 import type { Backend } from '../backend/backend.js';
 import { SweetspotError } from '../backend/errors.js';
 import type { Corpus } from '../data/corpus.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import type { Windows } from '../data/windows.js';
 import { readSafetensors, writeSafetensors } from '../io/safetensors.js';
+import { forwardFlops } from '../models/cost.js';
 import type { DenseModel } from '../models/dense.js';
 import { outputMatrix, transformer } from '../models/transformer.js';
 import { topTokens } from '../ops/teacher.js';
@@ -152,4 +154,26 @@ export function loadLessons(file: string, key: string): Lessons | undefined {
   if (metadata['key'] !== key || ids === undefined || p === undefined) return undefined;
   const copy = (data: Uint8Array) => data.slice().buffer;
   return { k: ids.shape[1]!, ids: new Int32Array(copy(ids.data)), p: new Float32Array(copy(p.data)) };
+}
+
+/**
+ * What `teach` gives, from `file` when an earlier call left it there; and the FLOPs of reading.
+ * @param identity of the teacher's weights
+ */
+export async function keptLessons(
+  teacher: DenseModel,
+  identity: string,
+  corpus: Corpus,
+  windows: Windows,
+  settings: TeacherSettings,
+  file: string,
+  options: Parameters<typeof teach>[5],
+): Promise<{ readonly word: Lessons; readonly flops: number }> {
+  const flops = forwardFlops(teacher.config, windows.contextLength) * corpus.tokens;
+  const key = JSON.stringify({ ...settings, weight: undefined, hash: identity, tokens: corpus.tokens });
+  const kept = existsSync(file) ? loadLessons(file, key) : undefined;
+  if (kept !== undefined) return { word: kept, flops };
+  const word = await teach(teacher.backend, teacher, corpus, windows, settings, options);
+  saveLessons(file, word, key);
+  return { word, flops };
 }
