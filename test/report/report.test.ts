@@ -10,7 +10,7 @@ import { renderPage } from '../../ts/report/page.js';
 import { drawReport, writeReport } from '../../ts/report/report.js';
 import { PALETTE } from '../../ts/report/style.js';
 import { compact, power, toHtml, toMarkdown, toText } from '../../ts/report/table.js';
-import { macroTable } from '../../ts/report/tables.js';
+import { costTable, macroTable } from '../../ts/report/tables.js';
 
 const evaluation = (perplexity: number) => ({
   nll: Math.log(perplexity),
@@ -27,22 +27,30 @@ interface Entry {
   readonly clusters?: readonly number[];
   readonly slices?: readonly number[];
   readonly choices?: readonly ResultRow['choice'][];
+  readonly teacher?: string;
 }
 
 /** Results as a run with this grid would leave them: two domains, two sizes, two seeds, two budgets. */
 function synthetic(grid: Readonly<Record<string, Entry>>, domains = ['law <&> "order"', 'sea']): Results {
-  const systems: Results['systems'] = Object.entries(grid).flatMap(([name, { method, clusters = [], slices = [] }]) =>
-    [1e6, 2e6].flatMap((tokens) =>
-      (clusters.length > 0 ? clusters : [undefined]).flatMap((k) =>
-        (slices.length > 0 ? slices : [undefined]).map((r) => ({
-          name,
-          method,
-          label: `${name} (tokens ${tokens}${k === undefined ? '' : `, clusters ${k}`}${r === undefined ? '' : `, slices ${r}`})`,
-          settings: { model: 'small', tokens, ...(k && { clusters: k }), ...(r && { slices: r }) },
-          varied: ['tokens', ...(clusters.length > 1 ? ['clusters'] : []), ...(slices.length > 1 ? ['slices'] : [])],
-        })),
+  const systems: Results['systems'] = Object.entries(grid).flatMap(
+    ([name, { method, clusters = [], slices = [], teacher }]) =>
+      [1e6, 2e6].flatMap((tokens) =>
+        (clusters.length > 0 ? clusters : [undefined]).flatMap((k) =>
+          (slices.length > 0 ? slices : [undefined]).map((r) => ({
+            name,
+            method,
+            label: `${name} (tokens ${tokens}${k === undefined ? '' : `, clusters ${k}`}${r === undefined ? '' : `, slices ${r}`})`,
+            settings: {
+              model: 'small',
+              tokens,
+              ...(k && { clusters: k }),
+              ...(r && { slices: r }),
+              ...(teacher && { teacher }),
+            },
+            varied: ['tokens', ...(clusters.length > 1 ? ['clusters'] : []), ...(slices.length > 1 ? ['slices'] : [])],
+          })),
+        ),
       ),
-    ),
   );
   const seeds = [1, 2];
   const sizes = [30_000, 120_000];
@@ -74,7 +82,15 @@ function synthetic(grid: Readonly<Record<string, Entry>>, domains = ['law <&> "o
               entropy: k > 0 ? 1 + d / 2 : null,
               coverage: k > 0 ? 0.9 - d / 4 : null,
               facts: {},
-              generic: own || never ? nothing : pretraining,
+              generic:
+                own || never ? nothing : method === 'distillation' ? { flops: 3 * tokens * 1e6, tokens } : pretraining,
+              ...(method === 'distillation' && {
+                teacher: {
+                  generic: { flops: 2 * tokens * 1e6, tokens },
+                  specialization: { flops: size * 5e5, tokens: size / 2 },
+                  cells: { generic: ['run-0-1'], specialization: ['tune-1'] },
+                },
+              }),
               specialization: {
                 pretraining: own ? pretraining : nothing,
                 choosing: nothing,
@@ -134,6 +150,7 @@ const FULL = synthetic({
   'SLM-is': { method: 'importance', clusters: [8, 16, 64] },
   'SLM-mix': { method: 'mixture', clusters: [4, 8] },
   'SLM-pn': { method: 'projected', clusters: [8, 16], slices: [4, 8], choices: ['histogram', 'frequent', 'all'] },
+  'SLM-d': { method: 'distillation', teacher: 'SLM-is' },
   'domain <only>': { method: 'domain-only' },
 });
 const MACHINE: MachineFile = {
@@ -172,6 +189,7 @@ test('all figures from complete results, on a page that needs nothing else', asy
       'generic',
       'total-cost',
       'domains',
+      'distillation',
       'expert-choice',
       'importance-clusters',
       'experts',
@@ -196,7 +214,7 @@ test('all figures from complete results, on a page that needs nothing else', asy
   for (const [, target] of page.matchAll(/href="#([^"]+)"/g)) t.true(ids.includes(target!), target);
   for (const [, target] of page.matchAll(/url\(#([^)]+)\)/g)) t.true(ids.includes(target!), target);
   const pictures = [...page.matchAll(/<svg [^>]*>/g)].map(([tag]) => tag);
-  t.is(pictures.length, 11);
+  t.is(pictures.length, 12);
   for (const tag of pictures) t.regex(tag, /role="img" aria-labelledby=/);
   // Colours are variables of the scheme; in the drawings none is left.
   const drawings = page.slice(page.indexOf('<main>'));
@@ -217,7 +235,17 @@ test('a figure without its data is named, with what to add', async (t) => {
   );
   t.deepEqual(
     content.missing.map(({ id }) => id),
-    ['generic', 'expert-choice', 'importance-clusters', 'experts', 'mixture-size', 'slices', 'entropy', 'map'],
+    [
+      'generic',
+      'distillation',
+      'expert-choice',
+      'importance-clusters',
+      'experts',
+      'mixture-size',
+      'slices',
+      'entropy',
+      'map',
+    ],
   );
   const page = renderPage(content);
   t.regex(page, /Generic perplexity against generic cost<\/b>: name held-out generic text as corpus\.test/);
@@ -243,6 +271,19 @@ test('files are written, and results that are none are refused', async (t) => {
   rmSync(folder, { recursive: true });
 });
 
+test('a student pays for its teacher, and is shown without it too', async (t) => {
+  const content = await drawReport(FULL, MACHINE);
+  const figure = content.figures.find(({ id }) => id === 'distillation')!;
+  // Two domains and 30,000 in-domain tokens: 3e12 + 2 x 3e10 overall, 1e12 + 2 x 1.5e10 without the teacher.
+  t.regex(figure.text, /^30k in-domain tokens: SLM \S+ at 1\.1e\+12, .*SLM-d, overall \S+ at 3\.1e\+12/);
+  t.regex(figure.text, /SLM-d, teacher not counted \S+ at 1\.0e\+12/);
+  const line = costTable(FULL, MACHINE).rows.find(([name]) => name === 'SLM-d (tokens 1000000)')!;
+  t.is(line[2], '3·10¹² (10¹²)');
+  t.is(line[5], '3·10¹⁰ (1.5·10¹⁰)');
+  // Seconds of its teacher's cells too.
+  t.is(line[7], '6.0');
+});
+
 test('tables: the macro average over domains, then over seeds', (t) => {
   t.deepEqual(statistics([1, 3]), { mean: 2, deviation: Math.SQRT2, seeds: 2 });
   const group = groupRows(FULL)[0]!;
@@ -257,7 +298,7 @@ test('tables: the macro average over domains, then over seeds', (t) => {
 
   const table = macroTable(FULL);
   t.deepEqual(table.head.slice(0, 5), ['system', 'generic', 'no fine-tuning', '30k', '120k']);
-  t.is(table.rows.length, 38);
+  t.is(table.rows.length, 40);
   const lines = toText(table).split('\n');
   t.is(new Set(lines.map((line) => line.length)).size, 1);
   t.true(

@@ -7,6 +7,7 @@ import { writeFileAtomic } from '../io/atomic.js';
 import { compactCount } from '../io/numbers.js';
 import { choiceFigure } from './figures/choice.js';
 import { genericFigure, specializedFigure, totalFigure } from './figures/cost.js';
+import { distillationFigure } from './figures/distillation.js';
 import { domainsFigure } from './figures/domains.js';
 import { entropyFigure } from './figures/entropy.js';
 import { mapFigure } from './figures/map.js';
@@ -21,6 +22,7 @@ const FIGURES: readonly DrawFigure[] = [
   genericFigure,
   totalFigure,
   domainsFigure,
+  distillationFigure,
   choiceFigure,
   ...sweepFigures,
   entropyFigure,
@@ -79,7 +81,7 @@ export async function drawReport(results: Results, machine: MachineFile | undefi
       {
         id: 'costs',
         title: 'Costs',
-        text: `In three parts: before any domain is known, for a domain (${compactCount(Math.min(...sizes))} in-domain tokens), and for an answer. FLOPs by formula; seconds and peak memory of the process as measured.`,
+        text: `In three parts: before any domain is known, for a domain (${compactCount(Math.min(...sizes))} in-domain tokens), and for an answer. FLOPs by formula; seconds and peak memory of the process as measured. What a student learns from counts as its own, and in brackets what is left without it; of a model that is served, in brackets what takes part in a token.`,
         table: costTable(results, machine),
       },
       ...sizes.map((size) => ({

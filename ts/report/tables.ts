@@ -104,6 +104,11 @@ export function placementTable(results: Results): Table {
   };
 }
 
+type Row = Group['rows'][number];
+
+/** Whether its pretraining was done before any domain was known. */
+const ownGeneric = ({ generic, teacher }: Row): boolean => generic.flops > (teacher?.generic.flops ?? 0);
+
 /** Costs in their three parts, for the smallest in-domain size; means over domains and seeds. */
 export function costTable(results: Results, machine: MachineFile | undefined): Table {
   const measured = (ids: readonly (string | null)[]) =>
@@ -126,33 +131,41 @@ export function costTable(results: Results, machine: MachineFile | undefined): T
     ],
     rows: groupRows(results)
       .filter((group) => group.size === least)
-      .map(({ label, rows, genericFlops, domainFlops }) => {
+      .map(({ label, rows, genericFlops, domainFlops, teacher }) => {
         const shared = rows.filter((row) => row.generic.flops > 0);
-        const mine = rows.map((row) => [
-          ...(row.generic.flops > 0 ? [] : [row.cells.run]),
+        // Shared runs are the generic part; a teacher's may be shared where the student's own is not.
+        const before = (row: Row) => [
+          ...(ownGeneric(row) ? [row.cells.run] : []),
+          ...(row.teacher?.cells.generic ?? []),
+        ];
+        const after = (row: Row) => [
+          ...(ownGeneric(row) ? [] : [row.cells.run]),
           ...row.cells.starts,
           ...row.cells.tunes,
-        ]);
+          ...(row.teacher?.cells.specialization ?? []),
+        ];
         const peaks = rows.flatMap((row) =>
-          measured([row.cells.run, ...row.cells.starts, ...row.cells.tunes]).flatMap((one) => one.peakMemory ?? []),
+          measured([...before(row), ...after(row)]).flatMap((one) => one.peakMemory ?? []),
         );
+        const without = (all: number, part: number) => (part > 0 ? `${flops(all)} (${flops(all - part)})` : flops(all));
+        const active = rows.flatMap((row) => row.facts['activeParameters'] ?? []);
         const perDomain = (row: (typeof rows)[number]) =>
           row.specialization.pretraining.tokens + row.specialization.tuning.tokens;
         return [
           label,
           compact(average(rows.map((row) => row.pretrainParameters))),
-          flops(genericFlops),
+          without(genericFlops, teacher.genericFlops),
           shared.length === 0 ? '0' : compact(average(shared.map((row) => row.generic.tokens))),
           machine === undefined
             ? NONE
             : shared.length === 0
               ? '0'
-              : duration(average(shared.map((row) => seconds([row.cells.run])))),
-          flops(domainFlops),
+              : duration(average(shared.map((row) => seconds(before(row))))),
+          without(domainFlops, teacher.domainFlops),
           compact(average(rows.map(perDomain))),
-          machine === undefined ? NONE : duration(average(mine.map(seconds))),
+          machine === undefined ? NONE : duration(average(rows.map((row) => seconds(after(row))))),
           peaks.length === 0 ? NONE : `${(Math.max(...peaks) / 1e6).toFixed(0)} MB`,
-          compact(average(rows.map((row) => row.inference.parameters))),
+          `${compact(average(rows.map((row) => row.inference.parameters)))}${active.length === 0 ? '' : ` (${compact(average(active))})`}`,
           flops(average(rows.map((row) => row.inference.flops))),
         ];
       }),

@@ -1,12 +1,12 @@
 // Perplexity against cost: generic text, domains before and after fine-tuning, and the same when there are 1, 7 or 50 domains.
-import { type Group, genericStat, type Stat } from '../../experiment/summary.js';
+import { average, type Group, genericStat, type Stat } from '../../experiment/summary.js';
 import { compactCount } from '../../io/numbers.js';
 import { type Axis, type Panel, renderPanels, type Series } from '../chart.js';
 import { power } from '../table.js';
 import { type Curve, type DrawFigure, ONE_A_SYSTEM } from '../view.js';
 
-const PERPLEXITY: Axis = { name: 'macro perplexity (lower is better)', type: 'log' };
-const cost = (name: string): Axis => ({ name: `${name} (FLOPs, less is better)`, type: 'log', format: power });
+export const PERPLEXITY: Axis = { name: 'macro perplexity (lower is better)', type: 'log' };
+export const cost = (name: string): Axis => ({ name: `${name} (FLOPs, less is better)`, type: 'log', format: power });
 
 /** Lines through the groups of each curve that have both values, by cost. */
 function lines(
@@ -26,7 +26,7 @@ function lines(
   });
 }
 
-const tell = (panels: readonly Panel[]): string =>
+export const tell = (panels: readonly Panel[]): string =>
   panels
     .map(({ title, series }) => {
       const values = series.map(
@@ -37,13 +37,16 @@ const tell = (panels: readonly Panel[]): string =>
     })
     .join('. ');
 
+/** What is known before fine-tuning has cost nothing of a teacher. */
+const ownGeneric = ({ genericFlops, teacher }: Group): number => genericFlops - teacher.genericFlops;
+
 export const genericFigure: DrawFigure = async ({ results, curves }) => {
   const [id, title] = ['generic', 'Generic perplexity against generic cost'];
   const least = Math.min(...results.sizes);
   const series = lines(
     curves,
     ({ size }) => size === least,
-    (group) => group.genericFlops,
+    ownGeneric,
     (group) => genericStat(results, group.system),
   );
   if (series.length === 0) return { id, title, add: 'name held-out generic text as corpus.test' };
@@ -69,14 +72,11 @@ export const specializedFigure: DrawFigure = async ({ results, curves }) => {
   const domains = results.domains.length;
   const least = Math.min(...results.sizes);
   const total = (group: Group) => group.genericFlops + domains * group.domainFlops;
-  // Before fine-tuning nothing has been spent on it.
-  const untuned = ({ rows }: Group) => {
-    const own = rows.map(
-      ({ generic, specialization }) =>
-        generic.flops + domains * (specialization.pretraining.flops + specialization.choosing.flops),
-    );
-    return own.reduce((a, b) => a + b, 0) / own.length;
-  };
+  // Before fine-tuning nothing has been spent on it. A teacher's student is a plain model then: it has no point of its own.
+  const untuned = (group: Group) =>
+    ownGeneric(group) +
+    domains *
+      average(group.rows.map(({ specialization }) => specialization.pretraining.flops + specialization.choosing.flops));
   const x = cost(`total, ${domains} domain${domains > 1 ? 's' : ''}`);
   const panels: Panel[] = [
     {
@@ -85,7 +85,7 @@ export const specializedFigure: DrawFigure = async ({ results, curves }) => {
       y: PERPLEXITY,
       series: lines(
         curves,
-        ({ size }) => size === least,
+        ({ size, teacher }) => size === least && teacher.domainFlops === 0,
         untuned,
         (group) => group.before,
         true,

@@ -22,9 +22,12 @@ export const entropyFigure: DrawFigure = async ({ results, curves }) => {
   const [id, title] = ['entropy', 'Entropy and coverage against the gain over the plain model'];
   const least = Math.min(...results.sizes);
   const method = (curve: Curve) => results.systems[curve.groups[0]!.system]!.method;
-  const plain = curves.find((curve) => method(curve) === 'slm');
-  const base = plain && richest(plain, least);
   const placed = curves.filter((curve) => curve.groups.some(({ rows }) => rows.some((row) => row.entropy !== null)));
+  // One as large as those it is compared with, where there are several.
+  const served = ({ groups }: Curve) => groups[0]!.rows[0]!.inference.parameters;
+  const plains = curves.filter((curve) => method(curve) === 'slm');
+  const plain = plains.find((curve) => placed.some((one) => served(one) === served(curve))) ?? plains[0];
+  const base = plain && richest(plain, least);
   if (base === undefined || placed.length === 0)
     return { id, title, add: 'compare a system of method slm with one of projected, mixture or importance' };
 
