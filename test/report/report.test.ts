@@ -221,6 +221,8 @@ test('all figures from complete results, on a page that needs nothing else', asy
   for (const [light] of PALETTE) t.false(drawings.includes(light), light);
   for (const { svg, caption, text } of content.figures) {
     t.deepEqual(unbalanced(svg), []);
+    // It stands alone as a file too, and XML is not as patient as HTML.
+    for (const [tag] of svg.matchAll(/<[^!?>]*>/g)) t.regex(tag, /^<\/?[\w:-]+(\s+[\w:-]+="[^"<&]*")*\s*\/?>$/);
     t.true(caption.length > 40 && text.length > 20);
   }
   for (const name of ['lower is better', 'less is better', 'FLOPs', 'in-domain tokens'])

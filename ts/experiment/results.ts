@@ -6,8 +6,8 @@ import * as z from 'zod';
 import { SweetspotError } from '../backend/errors.js';
 import { readJson } from '../methods/run.js';
 import type { CellStore } from './cells.js';
+import { costsOf, lineage, teacherPart } from './costs.js';
 import type { GenericCellResult, RunCellResult, StartCellResult, TuneCellResult } from './execute.js';
-import { SYSTEM_METHODS } from './methods.js';
 import type { Plan, PlannedRow } from './plan.js';
 import { CHOICES, type Experiment } from './schema.js';
 
@@ -132,9 +132,6 @@ export type ResultRow = Results['rows'][number];
 export type ClusterMap = z.output<typeof clusterMap>;
 export type MachineFile = z.output<typeof machineSchema>;
 
-type Cost = z.output<typeof cost>;
-type Costs = Pick<ResultRow, 'generic' | 'specialization'>;
-
 /** Puts together what is done; rows with a cell that is missing are left out. */
 export function assembleResults(
   experiment: Experiment,
@@ -216,57 +213,6 @@ function assembleRow(plan: Plan, planned: PlannedRow, read: <T>(id: string) => T
     pretrainParameters: run?.pretrainParameters ?? 0,
     inference: { parameters: start.inferenceParameters, flops: start.inferenceFlops },
     cells: { run: runId, starts: [...planned.starts], tunes: [...planned.tunes] },
-  };
-}
-
-/** A row, that of its teacher, that of the teacher's teacher: all it took. */
-const lineage = (row: PlannedRow): PlannedRow[] => [row, ...(row.teacher === undefined ? [] : lineage(row.teacher))];
-
-/** The pretraining of a row, if it is one for its domain alone, or if it is none. */
-const runsOf = ({ variants }: Plan, { variant, run }: PlannedRow, perDomain: boolean): string[] =>
-  run !== null && (SYSTEM_METHODS[variants[variant]!.method]!.pretraining === 'domain') === perDomain ? [run] : [];
-
-/** Of several rows together; a pretraining that they share is paid for once. */
-function costsOf(plan: Plan, planned: readonly PlannedRow[], read: <T>(id: string) => T): Costs {
-  const pretraining = (perDomain: boolean) =>
-    total([...new Set(planned.flatMap((row) => runsOf(plan, row, perDomain)))].map((id) => read<RunCellResult>(id)));
-  const starts = planned.flatMap((row) => row.starts.map((id) => read<StartCellResult>(id)));
-  const tunes = planned.flatMap((row) => row.tunes.map((id) => read<TuneCellResult>(id)));
-  return {
-    generic: pretraining(false),
-    specialization: {
-      pretraining: pretraining(true),
-      choosing: { flops: starts.reduce((sum, one) => sum + one.chooseFlops, 0), tokens: 0 },
-      tuning: total(tunes),
-    },
-  };
-}
-
-const total = (costs: readonly Cost[]): Cost => ({
-  flops: costs.reduce((sum, { flops }) => sum + flops, 0),
-  tokens: costs.reduce((sum, { tokens }) => sum + tokens, 0),
-});
-
-/** What of all the costs is the teacher's. */
-function teacherPart(
-  plan: Plan,
-  planned: PlannedRow,
-  all: Costs,
-  read: <T>(id: string) => T,
-): NonNullable<ResultRow['teacher']> {
-  const own = costsOf(plan, [planned], read);
-  const sum = ({ specialization: { pretraining, choosing, tuning } }: Costs) => total([pretraining, choosing, tuning]);
-  const less = (a: Cost, b: Cost): Cost => ({ flops: a.flops - b.flops, tokens: a.tokens - b.tokens });
-  const mine = [planned.run, ...planned.starts];
-  const theirs = (of: (row: PlannedRow) => readonly string[]) =>
-    [...new Set(lineage(planned).slice(1).flatMap(of))].filter((id) => !mine.includes(id));
-  return {
-    generic: less(all.generic, own.generic),
-    specialization: less(sum(all), sum(own)),
-    cells: {
-      generic: theirs((row) => runsOf(plan, row, false)),
-      specialization: theirs((row) => [...runsOf(plan, row, true), ...row.starts, ...row.tunes]),
-    },
   };
 }
 

@@ -39,7 +39,8 @@ export interface Panel {
   readonly series: readonly Series[];
 }
 
-export const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif';
+/** Without quotes: it stands in attributes, and the renderer does not escape them. */
+export const FONT = 'system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, sans-serif';
 
 const WIDTH = 960;
 

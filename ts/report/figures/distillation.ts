@@ -8,18 +8,16 @@ import { cost, PERPLEXITY, tell } from './cost.js';
 
 export const distillationFigure: DrawFigure = async ({ results, curves, style }) => {
   const [id, title] = ['distillation', 'Distillation against overall cost'];
-  const settings = (curve: Curve) => results.systems[curve.groups[0]!.system]!.settings;
+  const system = ({ groups }: Curve) => results.systems[groups[0]!.system]!;
   const students = curves.filter(({ groups }) =>
     groups.some(({ rows }) => rows.some((row) => row.teacher !== undefined)),
   );
-  const teachers = new Set(students.map((curve) => settings(curve)['teacher']));
+  const teachers = new Set(students.map((curve) => system(curve).settings['teacher']));
   const served = ({ groups }: Curve) => groups[0]!.rows[0]!.inference.parameters;
   const sizes = new Set(students.map(served));
-  const plain = curves.filter(
-    (curve) =>
-      teachers.has(curve.name) ||
-      (results.systems[curve.groups[0]!.system]!.method === 'slm' && sizes.has(served(curve))),
-  );
+  const isPlain = (curve: Curve) =>
+    system(curve).method === 'slm' && system(curve).finetune === undefined && sizes.has(served(curve));
+  const others = curves.filter((curve) => teachers.has(curve.name) || isPlain(curve));
   const domains = results.domains.length;
   const overall = (group: Group) => group.genericFlops + domains * group.domainFlops;
   const alone = (group: Group) => overall(group) - group.teacher.genericFlops - domains * group.teacher.domainFlops;
@@ -42,7 +40,7 @@ export const distillationFigure: DrawFigure = async ({ results, curves, style })
         x: cost(`total, ${domains} domain${domains > 1 ? 's' : ''}`),
         y: PERPLEXITY,
         series: [
-          ...plain.flatMap((curve) => series(curve, size, overall, { name: curve.name, style: curve.style })),
+          ...others.flatMap((curve) => series(curve, size, overall, { name: curve.name, style: curve.style })),
           ...students.flatMap((curve) => [
             ...series(curve, size, overall, { name: `${curve.name}, overall`, style: curve.style }),
             ...series(curve, size, alone, {
