@@ -4,11 +4,14 @@ import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import test from 'ava';
 import { SweetspotError } from '../../ts/backend/errors.js';
+import { domainCorpus } from '../../ts/data/corpus.js';
 import { planExperiment } from '../../ts/experiment/planner.js';
 import { checkedExperiment } from '../../ts/experiment/read.js';
 import { type ResultRow, type Results, totalCost } from '../../ts/experiment/results.js';
 import { runExperiment } from '../../ts/experiment/run.js';
+import { textHash } from '../../ts/methods/context.js';
 import { openRun } from '../../ts/methods/run.js';
+import { splitHeldout } from '../../ts/methods/specialize.js';
 import { loraTrainingFlops } from '../../ts/models/cost.js';
 import { writeReport } from '../../ts/report/report.js';
 import { tiny, workplace } from './support.js';
@@ -207,7 +210,10 @@ test.serial('every system, with real training', async (t) => {
   t.is(early.specialization.pretraining.flops, slm.generic.flops);
   t.true(early.before!.nll < slm.before!.nll);
   t.not(early.cells.run, rowOf(whole, 'early', 'law').cells.run);
-  t.is(openRun(at('whole', 'runs', early.cells.run!)).config.domainShare, 0.1);
+  const run = openRun(at('whole', 'runs', early.cells.run!));
+  t.is(run.config.domainShare, 0.1);
+  const sea = await domainCorpus(at('text', 'sea.train.jsonl'), run.tokenizer, { maxTokens: 3000 });
+  t.is(run.config.domain, textHash(splitHeldout(sea, 0.1, 32).train));
 
   const { figures } = await writeReport(at('whole'), at('report'));
   t.true(figures.includes('distillation'));

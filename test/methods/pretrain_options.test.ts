@@ -9,9 +9,10 @@ import { clusterCorpus } from '../../ts/data/clusters.js';
 import { buildCorpus, domainCorpus } from '../../ts/data/corpus.js';
 import { evaluateCorpus } from '../../ts/eval/perplexity.js';
 import { chooseExpert, evaluateValues } from '../../ts/methods/choose.js';
+import { textHash } from '../../ts/methods/context.js';
 import { type PretrainOptions, pretrain } from '../../ts/methods/pretrain.js';
 import { openRun } from '../../ts/methods/run.js';
-import { specialize } from '../../ts/methods/specialize.js';
+import { specialize, splitHeldout } from '../../ts/methods/specialize.js';
 import { DenseModel } from '../../ts/models/dense.js';
 import { documents } from '../support/topics.js';
 
@@ -51,6 +52,12 @@ test('a domain before pretraining, and generic text after it', async (t) => {
     return (await evaluateValues(backend, run, values, law)).nll;
   };
   t.true((await nll(mixed)) < (await nll(none)));
+  // What chooses the step of fine-tuning is not seen before it.
+  const shared = { method: 'slm', domain: at('law.jsonl'), domainShare: 0.3 } as const;
+  const unseen = await call('unseen', { ...shared, domainHeldout: 0.1 });
+  t.is(unseen.config.domain, textHash(splitHeldout(law, 0.1, 32).train));
+  t.is(mixed.config.domain, textHash(law));
+  await t.throwsAsync(call('none', { ...shared, domainHeldout: 0.6 }), { code: 'SWEETSPOT_USAGE' });
   await t.throwsAsync(call('none', { method: 'slm', domain: undefined, domainShare: 0.1 }), {
     code: 'SWEETSPOT_USAGE',
   });

@@ -45,6 +45,7 @@ interface Flags {
   readonly domain?: string[];
   readonly domainTokens?: number;
   readonly domainShare?: number;
+  readonly domainHeldout?: number;
   readonly shrink?: number;
   readonly repeatCap?: number;
   readonly singleCluster?: boolean;
@@ -83,6 +84,7 @@ const ONLY: readonly (readonly [flag: string, name: keyof Flags, methods: readon
   ['--domain', 'domain', ['importance', 'slm']],
   ['--domain-tokens', 'domainTokens', ['importance', 'slm']],
   ['--domain-share', 'domainShare', ['slm']],
+  ['--domain-heldout', 'domainHeldout', ['slm']],
   ['--shrink', 'shrink', ['importance']],
   ['--repeat-cap', 'repeatCap', ['importance']],
   ['--single-cluster', 'singleCluster', ['importance']],
@@ -189,6 +191,11 @@ export function pretrain(program: Command): void {
       real('--domain-share'),
     )
     .option(
+      '--domain-heldout <x>',
+      'the same: share of its documents to leave out, those that specialize --heldout of the same share evaluates on (default: 0)',
+      real('--domain-heldout'),
+    )
+    .option(
       '--repeat-cap <x>',
       "importance: passes over any cluster's text at most (default: no limit)",
       real('--repeat-cap'),
@@ -277,6 +284,7 @@ export function pretrain(program: Command): void {
       domain: flags.domain,
       domainTokens: flags.domainTokens,
       domainShare: flags.domainShare,
+      domainHeldout: flags.domainHeldout,
       shrink: flags.shrink,
       repeatCap: flags.repeatCap,
       singleCluster: flags.singleCluster,
