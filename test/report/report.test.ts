@@ -100,7 +100,7 @@ function synthetic(grid: Readonly<Record<string, Entry>>, domains = ['law <&> "o
               inference: { parameters: 2e5, flops: 4e5 },
               cells: {
                 run: never ? null : `run-${system}-${seed}`,
-                starts: [`start-${seed}`],
+                starts: [`start-${system}-${seed}`],
                 tunes: [`tune-${seed}`],
               },
             };
@@ -161,7 +161,7 @@ const MACHINE: MachineFile = {
   node: 'v20',
   backend: 'cpu',
   isa: 'avx2',
-  measured: Object.fromEntries(['start-1', 'tune-1', 'run-0-1'].map((id) => [id, { seconds: 3, peakMemory: 2e8 }])),
+  measured: Object.fromEntries(['start-0-1', 'tune-1', 'run-0-1'].map((id) => [id, { seconds: 3, peakMemory: 2e8 }])),
 };
 
 /** Names of elements that are not closed, or closed where they were not open; good enough for what we write. */
@@ -283,7 +283,10 @@ test('a student pays for its teacher, and is shown without it too', async (t) =>
   t.is(line[2], '3·10¹² (10¹²)');
   t.is(line[5], '3·10¹⁰ (1.5·10¹⁰)');
   // Seconds of its teacher's cells too.
-  t.is(line[7], '6.0');
+  t.is(line[7], '4.5');
+  // Before fine-tuning it is a plain model.
+  const before = content.figures[0]!.text.split('30k in-domain tokens')[0]!;
+  t.true(before.includes('SLM-mix') && !before.includes('SLM-d'));
 });
 
 test('tables: the macro average over domains, then over seeds', (t) => {

@@ -37,16 +37,26 @@ export const tell = (panels: readonly Panel[]): string =>
     })
     .join('. ');
 
-/** What is known before fine-tuning has cost nothing of a teacher. */
-const ownGeneric = ({ genericFlops, teacher }: Group): number => genericFlops - teacher.genericFlops;
+/** Curves before fine-tuning: students are plain models then, and of systems that part only later the first is shown. */
+function untuned(curves: readonly Curve[]): Curve[] {
+  const shown = new Set<string>();
+  return curves.filter(({ groups }) => {
+    const starts = groups.flatMap(({ rows }) =>
+      rows.flatMap(({ teacher, cells }) => (teacher === undefined ? cells.starts : [])),
+    );
+    const fresh = starts.filter((id) => !shown.has(id));
+    for (const id of fresh) shown.add(id);
+    return fresh.length > 0;
+  });
+}
 
 export const genericFigure: DrawFigure = async ({ results, curves }) => {
   const [id, title] = ['generic', 'Generic perplexity against generic cost'];
   const least = Math.min(...results.sizes);
   const series = lines(
-    curves,
+    untuned(curves),
     ({ size }) => size === least,
-    ownGeneric,
+    (group) => group.genericFlops,
     (group) => genericStat(results, group.system),
   );
   if (series.length === 0) return { id, title, add: 'name held-out generic text as corpus.test' };
@@ -61,7 +71,7 @@ export const genericFigure: DrawFigure = async ({ results, curves }) => {
   return {
     id,
     title,
-    caption: `What pretraining before any domain is known buys on generic text. Systems with experts predict every window by the expert of its own cluster. Importance sampling and domain-only models have no generic part. ${ONE_A_SYSTEM}`,
+    caption: `What pretraining before any domain is known buys on generic text. Systems with experts predict every window by the expert of its own cluster. Importance sampling and domain-only models have no generic part. Systems that differ only in fine-tuning are one curve, named after the first. ${ONE_A_SYSTEM}`,
     text: tell(panels),
     svg: await renderPanels(panels, { columns: 1, height: 320 }),
   };
@@ -72,11 +82,10 @@ export const specializedFigure: DrawFigure = async ({ results, curves }) => {
   const domains = results.domains.length;
   const least = Math.min(...results.sizes);
   const total = (group: Group) => group.genericFlops + domains * group.domainFlops;
-  // Before fine-tuning nothing has been spent on it. A teacher's student is a plain model then: it has no point of its own.
-  const untuned = (group: Group) =>
-    ownGeneric(group) +
-    domains *
-      average(group.rows.map(({ specialization }) => specialization.pretraining.flops + specialization.choosing.flops));
+  // Before fine-tuning nothing has been spent on it.
+  const spent = ({ genericFlops, rows }: Group) =>
+    genericFlops +
+    domains * average(rows.map(({ specialization: { pretraining, choosing } }) => pretraining.flops + choosing.flops));
   const x = cost(`total, ${domains} domain${domains > 1 ? 's' : ''}`);
   const panels: Panel[] = [
     {
@@ -84,9 +93,9 @@ export const specializedFigure: DrawFigure = async ({ results, curves }) => {
       x,
       y: PERPLEXITY,
       series: lines(
-        curves,
-        ({ size, teacher }) => size === least && teacher.domainFlops === 0,
-        untuned,
+        untuned(curves),
+        ({ size }) => size === least,
+        spent,
         (group) => group.before,
         true,
       ),
@@ -107,7 +116,7 @@ export const specializedFigure: DrawFigure = async ({ results, curves }) => {
   return {
     id,
     title,
-    caption: `Macro average over ${results.domains.join(', ')}, on held-out text; open symbols before fine-tuning, filled ones after. Total cost is C_generic + N C_specialization for the N = ${domains} domains of this experiment. Bars are one standard deviation over seeds. ${ONE_A_SYSTEM}`,
+    caption: `Macro average over ${results.domains.join(', ')}, on held-out text; open symbols before fine-tuning (systems that differ only in it are one curve there, named after the first), filled ones after. Total cost is C_generic + N C_specialization for the N = ${domains} domains of this experiment. Bars are one standard deviation over seeds. ${ONE_A_SYSTEM}`,
     text: tell(panels),
     svg: await renderPanels(panels, { columns: panels.length > 4 ? 3 : 2 }),
   };
