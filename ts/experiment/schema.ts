@@ -123,6 +123,7 @@ const model = z.strictObject({
   headDim: count().optional(),
   intermediateSize: count().optional(),
   qkNorm: z.boolean().optional(),
+  logitCap: z.number().min(0).optional(),
   tieEmbeddings: z.boolean().optional(),
 });
 

@@ -178,13 +178,13 @@ export class RunFolder implements Disposable {
   }
 }
 
-/** What folders from before there was a choice mean: fp32, AdamW, expert vectors by cluster, slices in f32, dense layers. */
+/** What folders from before there was a choice mean: fp32, AdamW, expert vectors by cluster, slices in f32, dense layers, logits as they are. */
 export function withDefaults(config: unknown): unknown {
   const given = config as { readonly bank?: object | null; readonly model?: object };
   const bank = given.bank
     ? { conditioning: 'cluster', conditionSize: 0, mlpWidth: 0, sliceType: 'f32', ...given.bank }
     : given.bank;
-  const model = given.model && { moe: null, ...given.model };
+  const model = given.model && { moe: null, logitCap: 0, ...given.model };
   return {
     precision: 'fp32',
     muon: null,

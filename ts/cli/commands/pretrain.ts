@@ -25,6 +25,7 @@ interface Flags {
   readonly context?: number;
   readonly qkNorm?: boolean;
   readonly untied?: boolean;
+  readonly logitCap?: number;
   readonly slices?: number;
   readonly expertVector?: number;
   readonly projectedLayers?: number[];
@@ -126,6 +127,11 @@ export function pretrain(program: Command): void {
     .option('--context <n>', 'tokens of a window (default: 256)', count('--context'))
     .option('--qk-norm', 'RMS norm on queries and keys: the Qwen3 layout (default: no, the Llama layout)')
     .option('--untied', 'output matrix of its own (default: shared with the embedding)')
+    .option(
+      '--logit-cap <x>',
+      'soft cap of the logits, like 30; only sweetspot reads such a model (default: 0, none)',
+      real('--logit-cap'),
+    )
     .optionsGroup('Clusters and experts:')
     .option('--clusters <n>', 'which clustering of the corpus (default: 16)', count('--clusters'))
     .option(
@@ -254,6 +260,7 @@ export function pretrain(program: Command): void {
         contextLength: flags.context,
         qkNorm: flags.qkNorm,
         tieEmbeddings: flags.untied === true ? false : undefined,
+        logitCap: flags.logitCap,
       }),
       bank: given({
         slices: flags.slices,
