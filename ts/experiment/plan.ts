@@ -101,6 +101,7 @@ export function pretrainOptions(basis: Basis): Omit<PretrainOptions, 'backend' |
   const {
     tokens,
     batchTokens,
+    packing,
     learningRate,
     weightDecay,
     clip,
@@ -124,7 +125,7 @@ export function pretrainOptions(basis: Basis): Omit<PretrainOptions, 'backend' |
     adamw: defined({ weightDecay, clip }),
     mixtures: defined({ count: mixtures, support }),
     muon: optimizer === 'muon' ? {} : undefined,
-    ...defined({ batchTokens, learningRate, precision, schedule, zeroOutputs }),
+    ...defined({ batchTokens, packing, learningRate, precision, schedule, zeroOutputs }),
     ...defined({ clusters, domainTokens, shrink, repeatCap, singleCluster, trunkShare }),
     seed: basis.seed,
   };

@@ -2,6 +2,7 @@
 // everything that is wrong (read.ts). A setting of a system may be a list: the system then stands for the whole grid.
 // To add a setting: give it a line in `settings`, name it in the methods that read it (methods.ts), use it in `pretrainOptions` (plan.ts).
 import * as z from 'zod';
+import { PACKINGS } from '../data/sampler.js';
 import { parseCount } from '../io/numbers.js';
 import { EXPERT_CHOICES } from '../methods/choose.js';
 import { SLICE_TYPES } from '../nn/parameters.js';
@@ -41,6 +42,7 @@ export const settings = {
   model: z.string(),
   tokens: count(),
   batchTokens: count(),
+  packing: z.enum(PACKINGS as ['stream', 'best-fit']),
   learningRate: rate,
   weightDecay: z.number().min(0),
   optimizer: z.enum(['adamw', 'muon']),
@@ -73,6 +75,7 @@ export const COMMON = [
   'model',
   'tokens',
   'batchTokens',
+  'packing',
   'learningRate',
   'weightDecay',
   'optimizer',

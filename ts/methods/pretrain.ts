@@ -5,7 +5,7 @@ import { defined } from '../backend/options.js';
 import { type Clusters, genericHistogram, loadClusters, saveClustering } from '../data/clusters.js';
 import { Corpus, domainCorpus } from '../data/corpus.js';
 import { loadEmbedder } from '../data/embedder.js';
-import type { MixtureOptions } from '../data/sampler.js';
+import { type MixtureOptions, PACKINGS, type Packing } from '../data/sampler.js';
 import { capRepeats } from '../data/weights.js';
 import { cutWindows, requireWindows } from '../data/windows.js';
 import {
@@ -73,6 +73,8 @@ export interface PretrainOptions {
   readonly trunkShare?: number | undefined;
   /** Tokens a step. Default 4096. */
   readonly batchTokens?: number | undefined;
+  /** How windows make rows of a batch: as they come, or so that less is cut off. Default stream: as they come. */
+  readonly packing?: Packing | undefined;
   /** Peak learning rate. Default 0.008 at width 64, falling as the square root of the width. */
   readonly learningRate?: number | undefined;
   /** How the rate falls after its peak. Default cosine. */
@@ -157,6 +159,8 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
   if (!(learningRate > 0 && learningRate < 10)) usage('the learning rate', 'above 0', learningRate);
   if (options.schedule !== undefined && !SCHEDULE_SHAPES.includes(options.schedule))
     usage('the schedule', SCHEDULE_SHAPES.join(', '), options.schedule);
+  if (options.packing !== undefined && !PACKINGS.includes(options.packing))
+    usage('the packing', PACKINGS.join(', '), options.packing);
   const steps = Math.max(1, Math.round(options.tokens / (batch * model.contextLength)));
   const from = options.from === undefined ? undefined : openRun(options.from);
   const schedule: Schedule = {
@@ -183,6 +187,7 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
     clusters: clusters?.count ?? 0,
     tokens: options.tokens,
     batch,
+    packing: options.packing ?? 'stream',
     adamw: { ...ADAMW, ...defined(options.adamw) },
     muon: options.muon === undefined ? null : { ...MUON, ...defined(options.muon) },
     schedule,

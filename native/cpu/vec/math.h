@@ -37,9 +37,9 @@ inline Vec exp2(Vec x) {
   return scale_exponent(p, n);
 }
 
-// (e^2x - 1) / (e^2x + 1) to about 2.5 units in the last place, small x included: e^2x - 1 is 2^n (2^r - 1) + (2^n -
-// 1), and the polynomial, the best of degree 5 in the sense of the largest relative error, is (2^r - 1) / r. NaN gives
-// NaN.
+// (e^2x - 1) / (e^2x + 1) to about 2.5 units in the last place, for small x too: e^2x - 1 is taken as
+// 2^n (2^r - 1) + (2^n - 1). The polynomial is (2^r - 1) / r, the best of degree 5 in the sense of the largest relative
+// error. NaN gives NaN.
 inline Vec tanh(Vec x) {
   // From here on the result is 1 or -1 to the last bit.
   const Vec limit = Vec::set(32.0f);

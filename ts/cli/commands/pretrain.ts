@@ -1,6 +1,7 @@
 // sweetspot pretrain: a corpus to a run folder, by one of the methods.
 import { type Command, Option } from 'commander';
 import { SweetspotError } from '../../backend/errors.js';
+import { PACKINGS, type Packing } from '../../data/sampler.js';
 import { pretrain as run } from '../../methods/pretrain.js';
 import { METHODS, type Method, type RunResult } from '../../methods/run.js';
 import { SLICE_TYPES, type SliceType } from '../../nn/parameters.js';
@@ -51,6 +52,7 @@ interface Flags {
   readonly singleCluster?: boolean;
   readonly trunkShare?: number;
   readonly batchTokens?: number;
+  readonly packing?: Packing;
   readonly learningRate?: number;
   readonly optimizer?: 'adamw' | 'muon';
   readonly schedule?: ScheduleShape;
@@ -212,6 +214,12 @@ export function pretrain(program: Command): void {
     )
     .optionsGroup('Training:')
     .option('--batch-tokens <n>', 'tokens a step (default: 4096)', count('--batch-tokens'))
+    .addOption(
+      new Option(
+        '--packing <name>',
+        'how windows fill rows: as they come, or the longest that fits, so that less is cut off (default: stream)',
+      ).choices(PACKINGS),
+    )
     .option(
       '--learning-rate <x>',
       'peak learning rate (default: 0.008 at width 64, falling as the root of the width)',
@@ -289,6 +297,7 @@ export function pretrain(program: Command): void {
       singleCluster: flags.singleCluster,
       trunkShare: flags.trunkShare,
       batchTokens: flags.batchTokens,
+      packing: flags.packing,
       learningRate: flags.learningRate,
       schedule: flags.schedule,
       zeroOutputs: flags.zeroOutputs,
