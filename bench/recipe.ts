@@ -91,7 +91,7 @@ for (const seed of seeds) {
     const file = `${folder}.json`;
     if (!existsSync(file)) {
       const model = transformerConfig({ ...MODEL, ...given.model, vocabSize: VOCABULARY });
-      const muon = given.muon === undefined ? null : { ...MUON, ...given.muon };
+      const muon = given.muon == null ? null : { ...MUON, ...given.muon };
       const cost = stepsFlops({ model, muon, batch: 16 }, 4096 * 1000) / (4096 * 1000);
       const common = { backend, method: 'slm', corpus, out: folder, seed, batchTokens: 4096 } as const;
       if (!existsSync(path.join(folder, 'result.json'))) {

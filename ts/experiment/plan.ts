@@ -6,6 +6,7 @@
 //   tune     fine-tuning from a start, and the perplexity after it
 import { defined } from '../backend/options.js';
 import type { ExpertChoice } from '../methods/choose.js';
+import { muonOf, type Preset, withPreset } from '../methods/presets.js';
 import type { PretrainOptions } from '../methods/pretrain.js';
 import type { BankConfig } from '../models/config.js';
 import type { Variant } from './grid.js';
@@ -20,6 +21,8 @@ export interface Text {
 export interface Basis {
   readonly method: string;
   readonly settings: Settings;
+  /** What the preset among the settings holds: its name alone would not determine a result. */
+  readonly preset?: Preset | undefined;
   readonly sizes: ModelSizes;
   readonly context: number;
   readonly seed: number;
@@ -103,6 +106,7 @@ export function pretrainOptions(basis: Basis): Omit<PretrainOptions, 'backend' |
     batchTokens,
     packing,
     learningRate,
+    warmup,
     weightDecay,
     clip,
     precision,
@@ -118,15 +122,15 @@ export function pretrainOptions(basis: Basis): Omit<PretrainOptions, 'backend' |
     mixtures,
     support,
   } = basis.settings;
-  return {
+  return withPreset(basis.preset ?? {}, {
     tokens: tokens!,
     model: defined({ ...basis.sizes, contextLength: basis.context }),
     bank: bankOptions(basis.settings),
     adamw: defined({ weightDecay, clip }),
     mixtures: defined({ count: mixtures, support }),
-    muon: optimizer === 'muon' ? {} : undefined,
-    ...defined({ batchTokens, packing, learningRate, precision, schedule, zeroOutputs }),
+    muon: muonOf(optimizer),
+    ...defined({ batchTokens, packing, learningRate, warmup, precision, schedule, zeroOutputs }),
     ...defined({ clusters, domainTokens, shrink, repeatCap, singleCluster, trunkShare }),
     seed: basis.seed,
-  };
+  });
 }

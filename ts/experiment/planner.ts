@@ -2,6 +2,7 @@
 // what is asked for twice is one cell, and a file that grows repeats nothing.
 import { compactCount } from '../io/numbers.js';
 import { EXPERT_CHOICES, type ExpertChoice } from '../methods/choose.js';
+import { presetOf } from '../methods/presets.js';
 import { VOCABULARY } from './check.js';
 import { forwardCost, type Sizes, startCost, trainingCost, tuneCost } from './estimate.js';
 import { type Variant, variantsOf } from './grid.js';
@@ -118,9 +119,16 @@ class Planner {
     const { sizes, models, corpus, testTokens, seeds } = this.#experiment;
     const method = SYSTEM_METHODS[variant.method]!;
     const histogramTokens = Math.min(...sizes.map(({ tokens }) => tokens));
-    const { model, ...own } = variant.settings;
+    const { model, preset, ...own } = variant.settings;
     const settings: Settings = method.pretraining === 'domain' ? { domainTokens: histogramTokens, ...own } : own;
-    const basis = { method: variant.method, settings, sizes: models[model]!, context: corpus.context, seed };
+    const basis: Basis = {
+      method: variant.method,
+      settings,
+      ...(preset && { preset: presetOf(preset) }),
+      sizes: models[model]!,
+      context: corpus.context,
+      seed,
+    };
     const { clusters, tokens } = settings;
     return {
       variant,

@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander';
 import { SweetspotError } from '../../backend/errors.js';
 import { PACKINGS, type Packing } from '../../data/sampler.js';
+import { muonOf, PRESET_NAMES, type PresetName } from '../../methods/presets.js';
 import { pretrain as run } from '../../methods/pretrain.js';
 import { METHODS, type Method, type RunResult } from '../../methods/run.js';
 import { SLICE_TYPES, type SliceType } from '../../nn/parameters.js';
@@ -10,6 +11,7 @@ import { BALANCES, type Balance } from '../../train/balance.js';
 import { PRECISIONS, type Precision } from '../../train/precision.js';
 import { duration, fields, figure, percent, short } from '../format.js';
 import { count, list, real } from '../numbers.js';
+import { presetHelp } from '../presets.js';
 import { given, typed, verb } from '../session.js';
 import { pretrainWarnings } from '../warnings.js';
 
@@ -51,9 +53,11 @@ interface Flags {
   readonly repeatCap?: number;
   readonly singleCluster?: boolean;
   readonly trunkShare?: number;
+  readonly preset?: PresetName;
   readonly batchTokens?: number;
   readonly packing?: Packing;
   readonly learningRate?: number;
+  readonly warmup?: number;
   readonly optimizer?: 'adamw' | 'muon';
   readonly schedule?: ScheduleShape;
   readonly zeroOutputs?: boolean;
@@ -213,6 +217,12 @@ export function pretrain(program: Command): void {
       real('--shrink'),
     )
     .optionsGroup('Training:')
+    .addOption(
+      new Option(
+        '--preset <name>',
+        'a recipe, see below; what is given beside it wins (default: none, the defaults here)',
+      ).choices(PRESET_NAMES),
+    )
     .option('--batch-tokens <n>', 'tokens a step (default: 4096)', count('--batch-tokens'))
     .addOption(
       new Option(
@@ -224,6 +234,11 @@ export function pretrain(program: Command): void {
       '--learning-rate <x>',
       'peak learning rate (default: 0.008 at width 64, falling as the root of the width)',
       real('--learning-rate'),
+    )
+    .option(
+      '--warmup <n>',
+      'steps of warm-up at most, never more than a twentieth of all (default: 200)',
+      count('--warmup', 0),
     )
     .addOption(
       new Option(
@@ -250,7 +265,11 @@ export function pretrain(program: Command): void {
         'factors of matrix products in training (default: bf16 where the processor has instructions for it; a run goes on in its own)',
       ).choices(PRECISIONS),
     )
-    .option('--seed <n>', 'of everything random (default: 0)', count('--seed', 0));
+    .option('--seed <n>', 'of everything random (default: 0)', count('--seed', 0))
+    .addHelpText('after', presetHelp);
+  // Only a preset makes these worth saying.
+  for (const name of ['--no-qk-norm', '--no-untied', '--no-zero-outputs'])
+    command.addOption(new Option(name).hideHelp());
   verb<Flags>(command, async (session, flags) => {
     requireUsed(flags);
     const result = await run({
@@ -267,7 +286,7 @@ export function pretrain(program: Command): void {
         intermediateSize: flags.ffn,
         contextLength: flags.context,
         qkNorm: flags.qkNorm,
-        tieEmbeddings: flags.untied === true ? false : undefined,
+        tieEmbeddings: flags.untied === undefined ? undefined : !flags.untied,
         logitCap: flags.logitCap,
       }),
       bank: given({
@@ -296,13 +315,15 @@ export function pretrain(program: Command): void {
       repeatCap: flags.repeatCap,
       singleCluster: flags.singleCluster,
       trunkShare: flags.trunkShare,
+      preset: flags.preset,
       batchTokens: flags.batchTokens,
       packing: flags.packing,
       learningRate: flags.learningRate,
+      warmup: flags.warmup,
       schedule: flags.schedule,
       zeroOutputs: flags.zeroOutputs,
       from: flags.from,
-      muon: flags.optimizer === 'muon' ? {} : undefined,
+      muon: muonOf(flags.optimizer),
       adamw: given({ weightDecay: flags.weightDecay, clip: flags.clip }),
       precision: flags.precision,
       seed: flags.seed,
