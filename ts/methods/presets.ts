@@ -19,7 +19,7 @@ const exportable: Preset = { muon: {}, rateScale: 2, packing: 'best-fit' };
 export const PRESETS = {
   /** PAPER, "Models": Adam, clipping at 5, 1,000 steps of warm-up. What follows them is not stated: the default. */
   paper: { adamw: { weightDecay: 0, clip: 5 }, warmup: 1000 },
-  /** The best known. */
+  /** Newer pieces, whatever runtimes there are for the result. */
   modern: { ...exportable, model: { logitCap: 30 } },
   exportable,
 } as const satisfies Readonly<Record<string, Preset>>;
