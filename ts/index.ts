@@ -54,6 +54,7 @@ export {
 export type { Experiment } from './experiment/schema.js';
 export type { ExpertChoice, Placement } from './methods/choose.js';
 export { type DomainEvaluation, type EvaluateOptions, type EvaluateResult, evaluate } from './methods/evaluate.js';
+export { PRESETS, type Preset, type PresetName } from './methods/presets.js';
 export { type PretrainOptions, pretrain } from './methods/pretrain.js';
 export { METHODS, type Method, type RunResult } from './methods/run.js';
 export { type SpecializeOptions, type SpecializeResult, specialize } from './methods/specialize.js';

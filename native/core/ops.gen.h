@@ -70,6 +70,8 @@ enum class Op : uint32_t {
   softmax_backward = 45,
   cross_entropy = 46,
   distill_cross_entropy = 47,
+  soft_cap = 48,
+  soft_cap_backward = 49,
   bank_mix = 64,
   bank_mix_backward = 65,
   bank_sum_squares = 66,
@@ -490,6 +492,27 @@ struct DistillCrossEntropyRow {
   float temperature;
   static DistillCrossEntropyRow decode(const uint32_t* w) {
     return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, {w[7], w[8]}, {w[9], w[10]}, {w[11], w[12]}, {w[13], w[14]}, w[15], w[16], w[17], bits_to_float(w[18]), bits_to_float(w[19])};
+  }
+};
+// y = cap tanh(x / cap) (Gemma 2); cap > 0
+struct SoftCapRow {
+  Ref x;
+  Ref y;
+  uint32_t n;
+  float cap;
+  static SoftCapRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, w[5], bits_to_float(w[6])};
+  }
+};
+// dx = dy (1 - (y / cap)^2), from the y of soft_cap
+struct SoftCapBackwardRow {
+  Ref dy;
+  Ref y;
+  Ref dx;
+  uint32_t n;
+  float cap;
+  static SoftCapBackwardRow decode(const uint32_t* w) {
+    return {{w[1], w[2]}, {w[3], w[4]}, {w[5], w[6]}, w[7], bits_to_float(w[8])};
   }
 };
 // w[g] = s + sum_r c[g, r] t_r; slices are stored tile by tile: t[tile][slice][256], size is a multiple of 256, dtype as in cast is 0 f32 or 1 bf16 (PAPER: W = sum_r c_r T_r; S is the shared slice); with count only the first count[0] groups take part: w of the others is not written
@@ -1346,6 +1369,36 @@ inline int64_t distill_cross_entropy_extent([[maybe_unused]] const uint32_t* w, 
   }
 }
 
+inline constexpr OperandSpec soft_cap_operands[] = {
+    {"x", Dtype::f32, Role::in, false},
+    {"y", Dtype::f32, Role::out, false},
+};
+inline constexpr const char* soft_cap_dims[] = {"n"};
+inline int64_t soft_cap_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t n = w[5];
+  switch (index) {
+    case 0: return (n);
+    case 1: return (n);
+    default: return 0;
+  }
+}
+
+inline constexpr OperandSpec soft_cap_backward_operands[] = {
+    {"dy", Dtype::f32, Role::in, false},
+    {"y", Dtype::f32, Role::in, false},
+    {"dx", Dtype::f32, Role::out, false},
+};
+inline constexpr const char* soft_cap_backward_dims[] = {"n"};
+inline int64_t soft_cap_backward_extent([[maybe_unused]] const uint32_t* w, uint32_t index) {
+  [[maybe_unused]] const int64_t n = w[7];
+  switch (index) {
+    case 0: return (n);
+    case 1: return (n);
+    case 2: return (n);
+    default: return 0;
+  }
+}
+
 inline constexpr OperandSpec bank_mix_operands[] = {
     {"t", Dtype::raw, Role::in, false},
     {"c", Dtype::f32, Role::in, false},
@@ -1774,6 +1827,8 @@ inline constexpr OpSpec op_specs[] = {
     {45, "softmax_backward", 3, 2, 0, softmax_backward_operands, softmax_backward_dims, softmax_backward_extent},
     {46, "cross_entropy", 5, 2, 0, cross_entropy_operands, cross_entropy_dims, cross_entropy_extent},
     {47, "distill_cross_entropy", 7, 3, 2, distill_cross_entropy_operands, distill_cross_entropy_dims, distill_cross_entropy_extent},
+    {48, "soft_cap", 2, 1, 1, soft_cap_operands, soft_cap_dims, soft_cap_extent},
+    {49, "soft_cap_backward", 3, 1, 1, soft_cap_backward_operands, soft_cap_backward_dims, soft_cap_backward_extent},
     {64, "bank_mix", 5, 4, 0, bank_mix_operands, bank_mix_dims, bank_mix_extent},
     {65, "bank_mix_backward", 7, 4, 0, bank_mix_backward_operands, bank_mix_backward_dims, bank_mix_backward_extent},
     {66, "bank_sum_squares", 4, 3, 0, bank_sum_squares_operands, bank_sum_squares_dims, bank_sum_squares_extent},
@@ -1827,6 +1882,8 @@ inline constexpr OpSpec op_specs[] = {
   X(softmax_backward, SoftmaxBackwardRow) \
   X(cross_entropy, CrossEntropyRow) \
   X(distill_cross_entropy, DistillCrossEntropyRow) \
+  X(soft_cap, SoftCapRow) \
+  X(soft_cap_backward, SoftCapBackwardRow) \
   X(bank_mix, BankMixRow) \
   X(bank_mix_backward, BankMixBackwardRow) \
   X(bank_sum_squares, BankSumSquaresRow) \

@@ -10,6 +10,7 @@ test('exports are added and removed on purpose only', (t) => {
     'Corpus',
     'DenseModel',
     'METHODS',
+    'PRESETS',
     'SweetspotError',
     'Tokenizer',
     'buildCorpus',

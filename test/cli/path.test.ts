@@ -44,7 +44,7 @@ for (const method of ['slm', 'importance', 'mixture', 'projected', 'routed']) {
     const [run, model] = [`runs/${method}`, `models/${method}`];
     const more =
       method === 'slm'
-        ? []
+        ? ['--logit-cap', '20']
         : method === 'routed'
           ? ['--experts', '3', '--top-k', '1', '--switch', '--shared-width', '16', '--balance', 'bias']
           : method === 'importance'
@@ -79,6 +79,7 @@ for (const method of ['slm', 'importance', 'mixture', 'projected', 'routed']) {
     t.is(config.model.hiddenSize, 16);
     t.is(config.model.contextLength, 32);
     t.is(config.batch, 8);
+    t.is(config.model.logitCap, method === 'slm' ? 20 : 0);
     if (method === 'projected') {
       const sizes = { slices: 3, expertVector: 2, projectedLayers: [1], shared: false, experts: 2 };
       const byCluster = { conditioning: 'cluster', conditionSize: 0, mlpWidth: 0 };

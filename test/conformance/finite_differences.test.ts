@@ -156,6 +156,15 @@ test('swiglu', (t) => {
   });
 });
 
+test('soft_cap', (t) => {
+  const [dims, scalars] = [{ n: 12 }, { cap: 2.5 }];
+  const [x, dy] = [random('x', 12, -4, 4), random('dy', 12)];
+  const { y } = apply('soft_cap', { x }, dims, scalars);
+  agree(t, { x }, (v) => inner(apply('soft_cap', { x: v['x'] }, dims, scalars).y, dy), {
+    x: apply('soft_cap_backward', { dy, y }, dims, scalars).dx,
+  });
+});
+
 test('softmax', (t) => {
   const dims = { rows: 3, cols: 5 };
   const [x, dy] = [random('x', 15, -2, 2), random('dy', 15)];

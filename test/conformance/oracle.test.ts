@@ -148,6 +148,9 @@ test('layers by hand', (t) => {
   close(t, entropy.loss, [Math.log(4 / 3), 0]);
   close(t, entropy.dlogits, [0.5, -0.5, 0, 0]);
   close(t, apply('swiglu', { x: [2, 3] }, { rows: 1, cols: 1 }, {}).y, [6 / (1 + Math.exp(-2))]);
+  // tanh(ln 3) = (9 - 1) / (9 + 1)
+  close(t, apply('soft_cap', { x: [5 * Math.log(3)] }, { n: 1 }, { cap: 5 }).y, [4]);
+  close(t, apply('soft_cap_backward', { dy: [2], y: [4] }, { n: 1 }, { cap: 5 }).dx, [2 * (1 - 16 / 25)]);
 });
 
 test('optimizer and clustering by hand', (t) => {

@@ -17,12 +17,13 @@ const root = workplace();
 const at = (...names: string[]) => path.join(root, ...names);
 const text = (...names: string[]) => readFileSync(at(...names), 'utf8');
 const GRID = tiny({
+  models: { small: { hiddenSize: 32, layers: 1, heads: 2, intermediateSize: 64, logitCap: 30 } },
   sizes: [2000, { tokens: 3000, finetune: { steps: 25 } }],
   systems: [
     { name: 'slm', method: 'slm' },
     { name: 'projected', method: 'projected', clusters: 3, slices: 2, expert: ['histogram', 'all'] },
     { name: 'mixture', method: 'mixture', clusters: 3, expert: 'lowest-loss', finetune: false },
-    { name: 'importance', method: 'importance', clusters: [2, 3] },
+    { name: 'importance', method: 'importance', clusters: [2, 3], packing: 'best-fit' },
     { name: 'domain-only', method: 'domain-only' },
   ],
 });
@@ -93,7 +94,9 @@ test.serial('every method, from a value in a program', async (t) => {
 
   // What systems share is done once, and a run folder is like any other.
   t.is(readdirSync(at('all', 'runs')).length, 7);
-  t.is(openRun(at('all', 'runs', group('slm').rows[0]!.cells.run!)).config.method, 'slm');
+  const configOf = (label: string) => openRun(at('all', 'runs', group(label).rows[0]!.cells.run!)).config;
+  t.like(configOf('slm'), { method: 'slm', packing: 'stream', model: { logitCap: 30 } });
+  t.is(configOf('importance (clusters 3)').packing, 'best-fit');
   t.is(group('slm', 2000).rows[0]!.cells.starts[0], group('slm').rows[0]!.cells.starts[0]);
   t.deepEqual(readdirSync(at('all', 'work')), ['prepare']);
   const { machine } = readResults(at('all'));

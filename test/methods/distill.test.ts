@@ -20,7 +20,14 @@ test('a student learns from a teacher, goes on after an interrupt, and refuses a
   const backend = openBackend();
   const run = async (corpus: string, out: string, hiddenSize: number, vocabSize = 300) => {
     if (!existsSync(at(corpus))) await buildCorpus({ input: at('generic.jsonl'), out: at(corpus), vocabSize });
-    const model = { hiddenSize, layers: 1, heads: 2, intermediateSize: 2 * hiddenSize, contextLength: 32 };
+    const model = {
+      hiddenSize,
+      layers: 1,
+      heads: 2,
+      intermediateSize: 2 * hiddenSize,
+      contextLength: 32,
+      logitCap: 20,
+    };
     const given = { corpus: at(corpus), out: at(out), tokens: 60 * 1024, model, batchTokens: 1024 };
     await pretrain({ backend, method: 'slm', ...given });
   };

@@ -88,6 +88,24 @@ test('a domain before pretraining, and generic text after it', async (t) => {
   t.false(existsSync(path.join(constant.path, 'plateau')));
   t.false(existsSync(at('none')));
 
+  // Best-fit packing: part of a run's settings, the same bits after an interrupt.
+  const packed = { method: 'slm', domain: undefined, packing: 'best-fit' } as const;
+  const fitted = await call('fitted', packed);
+  t.is(fitted.config.packing, 'best-fit');
+  t.is(none.config.packing, 'stream');
+  t.not(Buffer.compare(weights(fitted), weights(none)), 0);
+  const abort = new AbortController();
+  const onProgress = ({ done }: { done: number }) => {
+    if (done >= 7 * 1024) abort.abort();
+  };
+  await t.throwsAsync(call('parts', { ...packed, onProgress, signal: abort.signal }), { code: 'SWEETSPOT_ABORTED' });
+  await t.throwsAsync(call('parts', { ...packed, packing: 'stream' }), {
+    code: 'SWEETSPOT_MISMATCH',
+    message: /packing/,
+  });
+  t.is(Buffer.compare(weights(await call('parts', packed)), weights(fitted)), 0);
+  await t.throwsAsync(call('none', { ...packed, packing: 'loose' as 'stream' }), { code: 'SWEETSPOT_USAGE' });
+
   const options = { backend, run: at('slm'), domain: at('law.jsonl'), steps: 60, batchTokens: 512 };
   const generic = await domainCorpus(at('generic.jsonl'), none.tokenizer, {});
   const forgetful = await specialize({ ...options, out: at('forgetful') });

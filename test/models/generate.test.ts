@@ -6,6 +6,7 @@ import type { Tokenizer } from '../../ts/data/tokenizer.js';
 import type { DenseModel } from '../../ts/models/dense.js';
 import { outputMatrix, transformer } from '../../ts/models/transformer.js';
 import { linear } from '../../ts/ops/matmul.js';
+import { softCap } from '../../ts/ops/soft_cap.js';
 import { Program } from '../../ts/program/program.js';
 import { Decoder, generate, generateText } from '../../ts/serve/generate.js';
 import { Prng } from '../../ts/tensor/prng.js';
@@ -27,7 +28,8 @@ async function fullLogits({ backend, config, parameters }: DenseModel, ids: read
   const program = Program.record(backend, 'full', (tape) => {
     const tokens = bufferTensor('tokens', [1, T], 'i32', { buffer, offset: 0 });
     const positions = bufferTensor('positions', [T], 'i32', { buffer, offset: half });
-    tape.output('logits', linear(transformer(config, parameters, tokens, positions), outputMatrix(config, parameters)));
+    const hidden = transformer(config, parameters, tokens, positions);
+    tape.output('logits', softCap(linear(hidden, outputMatrix(config, parameters)), config.logitCap));
   });
   backend.write(buffer, 0, new Uint8Array(Int32Array.from(ids).buffer));
   backend.write(buffer, half, new Uint8Array(Int32Array.from(ids.keys()).buffer));

@@ -161,6 +161,7 @@ const configs: readonly [name: string, code: ErrorCode, message: RegExp, change:
   ['sliding window', 'SWEETSPOT_INPUT', /use_sliding_window/, { use_sliding_window: true }],
   ['layer types', 'SWEETSPOT_INPUT', /layer_types/, { layer_types: ['full_attention', 'sliding_attention'] }],
   ['quantization', 'SWEETSPOT_INPUT', /quantization_config/, { quantization_config: { bits: 4 } }],
+  ['capped logits', 'SWEETSPOT_INPUT', /final_logit_softcapping/, { final_logit_softcapping: 30 }],
   ['a size of 24', 'SWEETSPOT_INPUT', /intermediateSize/, { intermediate_size: 24 }],
   ['a missing size', 'SWEETSPOT_CORRUPT', /hidden_size/, { hidden_size: undefined }],
   ['a size in words', 'SWEETSPOT_CORRUPT', /vocab_size/, { vocab_size: 'many' }],
@@ -180,27 +181,26 @@ for (const [name, code, message, change] of configs) {
   });
 }
 
-test.serial(
-  'routed layers that no Hugging Face layout holds are refused by name, and saved when asked for',
-  async (t) => {
-    const variants: readonly [says: RegExp, moe: Partial<MoeConfig>, given?: TransformerSizes][] = [
-      [/softmax over all experts/, { normalize: false }],
-      [/a shared expert/, { sharedWidth: 16 }],
-      [/a bias of the choice/, { biased: true }],
-      [/dense layers/, { layers: [0] }],
-      [/RMS norm on queries/, {}, { qkNorm: true }],
-    ];
-    for (const [i, [message, moe, given]] of variants.entries()) {
-      const config = smallConfig(tokenizer.vocabSize, { ...given, moe: { experts: 3, ...moe } });
-      const values = randomValues(config, i);
-      const out = join(root, `variant ${i}`);
-      await t.throwsAsync(saveDenseFolder(out, config, values, tokenizer), { code: 'SWEETSPOT_USAGE', message });
-      t.false(existsSync(out));
-      await saveDenseFolder(out, config, values, tokenizer, {}, { own: true });
-      t.deepEqual(loadDenseFolder(out).config, config);
-    }
-  },
-);
+test.serial('what no Hugging Face layout holds is refused by name, and saved when asked for', async (t) => {
+  const variants: readonly [says: RegExp, moe: Partial<MoeConfig> | null, given?: TransformerSizes][] = [
+    [/a soft cap of the logits/, null, { logitCap: 30 }],
+    [/a soft cap of the logits/, null, { logitCap: 2.5, qkNorm: true, tieEmbeddings: false }],
+    [/softmax over all experts/, { normalize: false }],
+    [/a shared expert/, { sharedWidth: 16 }],
+    [/a bias of the choice/, { biased: true }],
+    [/dense layers/, { layers: [0] }],
+    [/RMS norm on queries/, {}, { qkNorm: true }],
+  ];
+  for (const [i, [message, moe, given]] of variants.entries()) {
+    const config = smallConfig(tokenizer.vocabSize, { ...given, moe: moe && { experts: 3, ...moe } });
+    const values = randomValues(config, i);
+    const out = join(root, `variant ${i}`);
+    await t.throwsAsync(saveDenseFolder(out, config, values, tokenizer), { code: 'SWEETSPOT_USAGE', message });
+    t.false(existsSync(out));
+    await saveDenseFolder(out, config, values, tokenizer, {}, { own: true });
+    t.deepEqual(loadDenseFolder(out).config, config);
+  }
+});
 
 const routed: readonly [layout: string, code: ErrorCode, message: RegExp, change: Record<string, unknown>][] = [
   ['mixtral', 'SWEETSPOT_INPUT', /sliding_window/, { sliding_window: 4096 }],
@@ -211,9 +211,11 @@ const routed: readonly [layout: string, code: ErrorCode, message: RegExp, change
   ['switch, all else', 'SWEETSPOT_CORRUPT', /norm_topk_prob/, { norm_topk_prob: 'no' }],
   ['switch, all else', 'SWEETSPOT_INPUT', /layers 0 to 1/, { routed_layers: [2] }],
   ['switch, all else', 'SWEETSPOT_CORRUPT', /routed_layers/, { routed_layers: 'all' }],
+  ['capped logits', 'SWEETSPOT_CORRUPT', /final_logit_softcapping/, { final_logit_softcapping: -1 }],
+  ['capped logits', 'SWEETSPOT_INPUT', /logitCap/, { final_logit_softcapping: 0.5 }],
 ];
 
-test('settings of routed layers that cannot be are refused', (t) => {
+test('settings of routed layers and capped logits that cannot be are refused', (t) => {
   for (const [i, [layout, code, message, change]] of routed.entries()) {
     const folder = join(root, `routed ${i}`);
     cpSync(join(root, layout), folder, { recursive: true });

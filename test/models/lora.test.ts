@@ -47,7 +47,8 @@ for (const [name, given] of Object.entries(LAYOUTS)) {
     const scale = input(backend, Float32Array.of(1 / (B * T)), [1]);
     const program = Program.record(backend, 'lora', (tape) => {
       const hidden = transformer(config, model, tokens, positions, { linear: model.linear });
-      tape.output('losses', linearCrossEntropy(hidden, outputMatrix(config, model), targets, scale));
+      const options = { cap: config.logitCap };
+      tape.output('losses', linearCrossEntropy(hidden, outputMatrix(config, model), targets, scale, options));
       tape.backward([]);
       for (const { name } of model.adapters.specs) tape.output(name, model.adapters.tensor(name).grad!);
     });

@@ -1,5 +1,5 @@
-// The Llama model (and Qwen3: RMS norm on query and key heads; Mixtral and our own layout: routed layers) written a second time, from its definition, with nothing
-// of the library: it reads a saved folder with a parser of its own and computes in float64, a token at a time.
+// The Llama model (and Qwen3: RMS norm on query and key heads; Mixtral and our own layouts: routed layers, capped logits) written a
+// second time, from its definition, with nothing of the library: it reads a saved folder with a parser of its own and computes in float64, a token at a time.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -30,10 +30,11 @@ export function loadReference(folder: string): Reference {
   const eps: number = config.rms_norm_eps;
   const theta: number = config.rope_theta;
   const [architecture] = config.architectures as [string];
-  const own = architecture === 'SweetspotRoutedForCausalLM';
+  const own = /^Sweetspot/.test(architecture);
+  const cap: number | null = own ? config.final_logit_softcapping : null;
   const qwen = architecture === 'Qwen3ForCausalLM' || (own && config.qk_norm);
   const routed = (layer: number) =>
-    own ? config.routed_layers.includes(layer) : architecture === 'MixtralForCausalLM';
+    own ? config.routed_layers?.includes(layer) === true : architecture === 'MixtralForCausalLM';
 
   const times = (w: Float64Array, x: Float64Array): Float64Array => {
     const y = new Float64Array(w.length / x.length);
@@ -138,7 +139,8 @@ export function loadReference(folder: string): Reference {
         const fed = layer.feedForward(b);
         x = x.map((value, i) => value + fed[i]!);
       });
-      return times(head, norm(x, finalNorm));
+      const scores = times(head, norm(x, finalNorm));
+      return cap === null ? scores : scores.map((value) => cap * Math.tanh(value / cap));
     });
   };
   const losses = (ids: ArrayLike<number>): number[] =>

@@ -13,14 +13,16 @@ export const TEXTS: readonly string[] = Array.from({ length: 24 }, (_, i) => {
 
 export const smallTokenizer = (vocabSize = 300): Promise<Tokenizer> => trainTokenizer(TEXTS, { vocabSize });
 
-/** The shapes that differ in code: plain Llama, grouped queries, Qwen3, separate output matrix, wide heads, routed layers. */
+/** The shapes that differ in code: plain Llama, grouped queries, Qwen3, separate output matrix, wide heads, capped logits, routed layers. */
 export const LAYOUTS: Readonly<Record<string, TransformerSizes>> = {
   llama: {},
   'grouped queries': { heads: 4, kvHeads: 2 },
   'qwen3, untied': { heads: 4, kvHeads: 2, headDim: 16, qkNorm: true, tieEmbeddings: false },
+  'capped logits': { logitCap: 6 },
   mixtral: { moe: { experts: 4, width: 32 } },
   'switch, all else': {
     qkNorm: true,
+    logitCap: 6,
     moe: { experts: 5, topK: 1, normalize: false, width: 32, sharedWidth: 16, biased: true, layers: [1] },
   },
 };

@@ -84,7 +84,9 @@ export class TestStep {
               ),
             };
       const hidden = transformer(config, parameters, tokens, positions, parts);
-      const losses = linearCrossEntropy(hidden, outputMatrix(config, parameters), targets, scale);
+      const losses = linearCrossEntropy(hidden, outputMatrix(config, parameters), targets, scale, {
+        cap: config.logitCap,
+      });
       tape.emit('reduce_sum', { x: losses, y: this.loss }, { outer: 1, n: rows, inner: 1 }, { alpha: 1 / counted });
       tape.backward([]);
       for (const { slices, dw, coefficients } of tape.bankGradients) {

@@ -93,5 +93,14 @@ test('a run keeps to its precision; runs that did not write it down were fp32', 
     RunFolder.take(path_, { ...asked, precision: 'fp32', bank: { ...bank, sliceType } } as never);
   t.throws(() => take('bf16'), { code: 'SWEETSPOT_MISMATCH', message: /bank.sliceType/ });
   take('f32')[Symbol.dispose]();
+
+  // And of models: logits were not capped.
+  const third = path.join(folder, 'model');
+  mkdirSync(third);
+  writeFileSync(path.join(third, 'config.json'), JSON.stringify({ ...asked, model: { layers: 1 } }));
+  const takeModel = (logitCap: number) =>
+    RunFolder.take(third, { ...asked, precision: 'fp32', model: { layers: 1, logitCap } } as never);
+  t.throws(() => takeModel(30), { code: 'SWEETSPOT_MISMATCH', message: /model.logitCap/ });
+  takeModel(0)[Symbol.dispose]();
   rmSync(folder, { recursive: true });
 });

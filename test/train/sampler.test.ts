@@ -1,8 +1,11 @@
 // Batches: what is drawn, how windows are packed, and that the state is enough to go on.
+import { createHash } from 'node:crypto';
 import test from 'ava';
+import { demoTexts } from '../../bench/demo/texts.js';
 import { Blend } from '../../ts/data/blend.js';
 import { Corpus } from '../../ts/data/corpus.js';
-import { Sampler } from '../../ts/data/sampler.js';
+import { type Packing, Sampler } from '../../ts/data/sampler.js';
+import { trainTokenizer } from '../../ts/data/tokenizer.js';
 import { cutWindows } from '../../ts/data/windows.js';
 import { smallTokenizer, TEXTS } from '../support/models.js';
 
@@ -170,4 +173,74 @@ test('sources say where each input of the corpus is', async (t) => {
       t.is(one[1], targets[i]);
     });
   }
+});
+
+test('windows as they come: the batches of earlier versions, to the bit', async (t) => {
+  const { corpus, windows, clusters } = await setUp();
+  const hash = createHash('sha256');
+  const sampler = new Sampler({ corpus, windows, clusters, packing: 'stream', batch: 4, contextLength: T, seed: 1 });
+  for (let n = 0; n < 50; n++) {
+    const { tokens, targets } = sampler.next();
+    hash.update(JSON.stringify([[...tokens], [...targets]]));
+  }
+  hash.update(JSON.stringify(sampler.state()));
+  t.is(hash.digest('hex'), '5ba0e319a9b2dddc1eb0fa4fc24ae34b643dc897c54b1b2dfe867d1716834432');
+});
+
+/** What one pass of a packing does with a text: windows drawn, share of their tokens cut off, rows that begin a document. */
+function onePass(corpus: Corpus, contextLength: number, packing: Packing) {
+  const windows = cutWindows(corpus, contextLength);
+  const sampler = new Sampler({ corpus, windows, packing, sources: true, batch: 1, contextLength, seed: 1 });
+  const windowAt = new Map(Array.from(windows.start, (start, w) => [start, w]));
+  const drawn: number[] = [];
+  let [used, cut, begun, rows] = [0, 0, 0, 0];
+  while (sampler.state().passes[0] === 0) {
+    const { sources, tokens } = sampler.next();
+    for (const [i, source] of sources!.entries()) {
+      const w = source < 0 ? undefined : windowAt.get(source);
+      if (w !== undefined) drawn.push(w);
+      if (source >= 0) used++;
+      if (i === contextLength - 1 && source >= 0)
+        cut += windows.start[drawn.at(-1)!]! + windows.length[drawn.at(-1)!]! - source - 1;
+    }
+    rows++;
+    begun += tokens[0] === 0 ? 1 : 0;
+  }
+  return { windows, drawn, cut: cut / (cut + used), begun: begun / rows };
+}
+
+test('best-fit packing cuts off less, and begins more rows with a document', async (t) => {
+  const texts = demoTexts().generic.filter((_, i) => i % 10 === 0);
+  const corpus = Corpus.fromTexts(texts, await trainTokenizer(texts.slice(0, 50), { vocabSize: 400 }));
+  for (const contextLength of [64, 256]) {
+    const [stream, best] = [onePass(corpus, contextLength, 'stream'), onePass(corpus, contextLength, 'best-fit')];
+    const shares = `${stream.cut} as they come, ${best.cut} best-fit`;
+    t.log(`windows of ${contextLength}: cut off ${shares}`);
+    t.true(best.cut < stream.cut / 3, shares);
+    t.true(best.begun >= stream.begun, `${stream.begun} as they come, ${best.begun} best-fit`);
+    // Whatever the order, a pass draws every window once; at its end a few wait for the next.
+    const { drawn, windows } = best;
+    const again = drawn.length - new Set(drawn).size;
+    t.true(drawn.length > windows.count - 32 && again <= 2, `${drawn.length} of ${windows.count}, ${again} twice`);
+  }
+});
+
+test('best-fit packing goes on after a restore, and a cluster of few windows is enough', async (t) => {
+  const { corpus, windows, clusters } = await setUp();
+  const few = clusters.map((c, w) => (w < 2 ? 3 : c));
+  const options = { corpus, windows, clusters: few, packing: 'best-fit', batch: 4, contextLength: T, seed: 1 } as const;
+  const sampler = new Sampler(options);
+  for (let n = 0; n < 23; n++) sampler.next();
+  const state = JSON.parse(JSON.stringify(sampler.state()));
+  t.true(state.pending.every((waiting: number[], c: number) => waiting.every((w) => few[w] === c)));
+  const next = Array.from({ length: 40 }, () => sampler.next());
+  const restored = new Sampler(options);
+  restored.restore(state);
+  t.deepEqual(
+    Array.from({ length: 40 }, () => restored.next()),
+    next,
+  );
+  t.true(next.some((batch) => batch.clusters.includes(3)));
+  // Another kind of packing, other batches.
+  t.notDeepEqual(new Sampler({ ...options, packing: 'stream' }).next().tokens, new Sampler(options).next().tokens);
 });

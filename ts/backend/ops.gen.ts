@@ -57,6 +57,8 @@ export type OpName =
   | 'softmax_backward'
   | 'cross_entropy'
   | 'distill_cross_entropy'
+  | 'soft_cap'
+  | 'soft_cap_backward'
   | 'bank_mix'
   | 'bank_mix_backward'
   | 'bank_sum_squares'
@@ -109,6 +111,8 @@ export interface OpRows {
   softmax_backward: { required: 'dy' | 'y' | 'dx'; optional: never; dims: 'rows' | 'cols'; scalars: never };
   cross_entropy: { required: 'logits' | 'targets' | 'loss'; optional: 'scale' | 'dlogits'; dims: 'rows' | 'vocab'; scalars: never };
   distill_cross_entropy: { required: 'logits' | 'targets' | 'ids' | 'p' | 'scale' | 'loss' | 'dlogits'; optional: never; dims: 'rows' | 'vocab' | 'k'; scalars: 'weight' | 'temperature' };
+  soft_cap: { required: 'x' | 'y'; optional: never; dims: 'n'; scalars: 'cap' };
+  soft_cap_backward: { required: 'dy' | 'y' | 'dx'; optional: never; dims: 'n'; scalars: 'cap' };
   bank_mix: { required: 't' | 'c' | 'w'; optional: 'count' | 's'; dims: 'groups' | 'slices' | 'size' | 'dtype'; scalars: never };
   bank_mix_backward: { required: 'dw' | 't' | 'dc'; optional: 'count' | 'add' | 'adds' | 'ds'; dims: 'groups' | 'slices' | 'size' | 'dtype'; scalars: never };
   bank_sum_squares: { required: 'dw' | 'c' | 'y'; optional: 'count'; dims: 'groups' | 'slices' | 'size'; scalars: never };
@@ -622,6 +626,37 @@ export const OPS: { readonly [K in OpName]: OpSpec } = {
     words: 20,
     extents: ([rows = 0, vocab = 0, k = 0]) => [(rows) * (vocab), (rows), (rows) * (k), (rows) * (k), (1), (rows), (rows) * (vocab)],
     shapes: ([rows = 0, vocab = 0, k = 0]) => [[rows, vocab], [rows], [rows, k], [rows, k], [1], [rows], [rows, vocab]],
+  },
+  soft_cap: {
+    code: 48,
+    name: 'soft_cap',
+    doc: "y = cap tanh(x / cap) (Gemma 2); cap > 0",
+    tolerance: 'elementwise',
+    operands: [
+      { name: 'x', dtype: 'f32', role: 'in', optional: false, shape: 'n', inplace: [] },
+      { name: 'y', dtype: 'f32', role: 'out', optional: false, shape: 'n', inplace: ["x"] },
+    ],
+    dims: ["n"],
+    scalars: ["cap"],
+    words: 7,
+    extents: ([n = 0]) => [(n), (n)],
+    shapes: ([n = 0]) => [[n], [n]],
+  },
+  soft_cap_backward: {
+    code: 49,
+    name: 'soft_cap_backward',
+    doc: "dx = dy (1 - (y / cap)^2), from the y of soft_cap",
+    tolerance: 'elementwise',
+    operands: [
+      { name: 'dy', dtype: 'f32', role: 'in', optional: false, shape: 'n', inplace: [] },
+      { name: 'y', dtype: 'f32', role: 'in', optional: false, shape: 'n', inplace: [] },
+      { name: 'dx', dtype: 'f32', role: 'out', optional: false, shape: 'n', inplace: ["dy","y"] },
+    ],
+    dims: ["n"],
+    scalars: ["cap"],
+    words: 9,
+    extents: ([n = 0]) => [(n), (n), (n)],
+    shapes: ([n = 0]) => [[n], [n], [n]],
   },
   bank_mix: {
     code: 64,

@@ -1,6 +1,6 @@
 // When figures of a run ask for attention, and why. Each function gives sentences, or nothing.
 import type { ClusterSummary } from '../data/clusters.js';
-import { OWN_ARCHITECTURE } from '../io/huggingface_config.js';
+import { isOwn } from '../io/huggingface_config.js';
 import { REPEATS_WARNING } from '../methods/importance.js';
 import type { RunResult } from '../methods/run.js';
 import type { SpecializeResult } from '../methods/specialize.js';
@@ -74,8 +74,10 @@ export function specializeWarnings(result: SpecializeResult, expert: string, cov
         'or add such text to the corpus',
     );
   }
-  if (result.architecture === OWN_ARCHITECTURE)
-    warnings.push('only sweetspot reads this model folder: no Hugging Face layout holds its routed layers');
+  if (isOwn(result.architecture))
+    warnings.push(
+      'only sweetspot reads this model folder: no Hugging Face layout holds capped logits, or such variants of routed layers',
+    );
   if (steps > 0 && bestStep === 0) {
     warnings.push(
       'fine-tuning did not lower the held-out loss, so the weights are those before it: try a lower --learning-rate',

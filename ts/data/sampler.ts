@@ -1,7 +1,10 @@
 // Batches of token windows. A row of a batch holds text of one cluster: the cluster is drawn from the distribution that the
-// method asks for (PAPER), or, for a soup of experts, from one of a few histograms drawn anew for every batch; then windows of that cluster follow in shuffled order without repetition until all have been
-// seen, packed one after the other until the row is full. Where a window that is not the start of a document follows
-// another, its first token is not a target. The whole state is a few numbers a cluster, so that a checkpoint can hold it.
+// method asks for (PAPER), or, for a soup of experts, from one of a few histograms drawn anew for every batch; then windows
+// of that cluster follow in shuffled order without repetition until all have been seen, packed one after the other until the
+// row is full. Where a window that is not the start of a document follows another, its first token is not a target.
+// What does not fit into the row any more is cut off. Best-fit packing (Ding et al. 2024, arXiv 2404.10830) cuts less: of the
+// next few windows the longest that fits comes first, so that full windows have a row of their own and short ones fill the gaps;
+// other rows begin where a document does. The whole state is a few numbers a cluster, so that a checkpoint can hold it.
 import { SweetspotError } from '../backend/errors.js';
 import { hashSeed, Prng, type PrngState } from '../tensor/prng.js';
 import type { Corpus } from './corpus.js';
@@ -29,7 +32,16 @@ export interface SamplerState {
   /** Pass and position of every cluster. */
   readonly passes: readonly number[];
   readonly cursors: readonly number[];
+  /** Windows that wait, by cluster; best-fit packing only. */
+  readonly pending?: readonly (readonly number[])[];
 }
+
+/** stream: windows as they come; best-fit: of a few that wait, the longest that fits. */
+export type Packing = 'stream' | 'best-fit';
+export const PACKINGS: readonly Packing[] = ['stream', 'best-fit'];
+
+/** Windows of a cluster that best-fit packing chooses among. */
+const PENDING = 32;
 
 export interface SamplerOptions {
   readonly corpus: Corpus;
@@ -38,6 +50,8 @@ export interface SamplerOptions {
   readonly clusters?: Int32Array | undefined;
   /** Probability of each cluster; by its share of tokens when absent. */
   readonly distribution?: Float64Array | undefined;
+  /** Default stream. */
+  readonly packing?: Packing | undefined;
   /** Whether batches have `sources`. Default false. */
   readonly sources?: boolean | undefined;
   /** Draws every batch from so many random histograms, a share of the rows each. Default: all rows from `distribution`. */
@@ -62,6 +76,8 @@ export class Sampler {
   readonly #cumulative: Float64Array;
   readonly #passes: number[];
   readonly #cursors: number[];
+  /** Windows that wait, oldest first; empty unless packing is best-fit. */
+  readonly #pending: number[][];
   readonly #buffer: Int32Array;
   #random: Prng;
 
@@ -102,6 +118,7 @@ export class Sampler {
     this.#order = new Array(count).fill(undefined);
     this.#passes = new Array<number>(count).fill(0);
     this.#cursors = new Array<number>(count).fill(0);
+    this.#pending = Array.from({ length: count }, () => []);
     this.#random = new Prng(hashSeed(options.seed, 'sampler'));
     this.#buffer = new Int32Array(contextLength + 1);
   }
@@ -146,7 +163,12 @@ export class Sampler {
   }
 
   state(): SamplerState {
-    return { random: this.#random.state(), passes: [...this.#passes], cursors: [...this.#cursors] };
+    return {
+      random: this.#random.state(),
+      passes: [...this.#passes],
+      cursors: [...this.#cursors],
+      ...(this.#options.packing === 'best-fit' && { pending: this.#pending.map((windows) => [...windows]) }),
+    };
   }
 
   restore(saved: unknown): void {
@@ -158,6 +180,9 @@ export class Sampler {
     });
     state.cursors.forEach((cursor, c) => {
       this.#cursors[c] = cursor;
+    });
+    state.pending?.forEach((windows, c) => {
+      this.#pending[c] = [...windows];
     });
   }
 
@@ -199,12 +224,31 @@ export class Sampler {
     return order[this.#cursors[c]!++]!;
   }
 
+  /** The window for the next `left` places of a row. */
+  #choose(c: number, left: number): number {
+    if (this.#options.packing !== 'best-fit') return this.#take(c);
+    const { corpus, windows, contextLength: T } = this.#options;
+    const pending = this.#pending[c]!;
+    while (pending.length < Math.min(PENDING, this.#members[c]!.length)) pending.push(this.#take(c));
+    // The longest that fits; when none does, the shortest, of which least is lost. Of equals one that begins a document, and at
+    // the start of a row any that does comes before those that do not, unless they fill the row.
+    const worth = (w: number) => {
+      const length = windows.length[w]!;
+      const begins = windows.start[w] === corpus.offset(windows.document[w]!);
+      const behind = left === T && length < T && !begins ? T : 0;
+      return (length <= left ? length : -length) + (begins ? 0.5 : 0) - behind;
+    };
+    let best = 0;
+    for (let i = 1; i < pending.length; i++) if (worth(pending[i]!) > worth(pending[best]!)) best = i;
+    return pending.splice(best, 1)[0]!;
+  }
+
   #fill(c: number, tokens: Int32Array, targets: Int32Array, sources: Int32Array | undefined): number {
     const { corpus, windows, contextLength: T } = this.#options;
     let at = 0;
     let count = 0;
     while (at < T) {
-      const w = this.#take(c);
+      const w = this.#choose(c, T - at);
       const length = Math.min(windows.length[w]!, T - at);
       corpus.read(windows.start[w]!, length + 1, this.#buffer, 0);
       const startsDocument = this.#buffer[0] === 0;

@@ -189,7 +189,8 @@ class Pass {
     try {
       this.#program = Program.record(backend, `evaluate ${batch}x${time}`, (tape) => {
         const hidden = transformer(config, parameters, tokens, positions);
-        tape.output('loss', linearCrossEntropy(hidden, outputMatrix(config, parameters), targets));
+        const options = { cap: config.logitCap };
+        tape.output('loss', linearCrossEntropy(hidden, outputMatrix(config, parameters), targets, undefined, options));
       });
     } catch (error) {
       backend.free(this.#inputs);

@@ -15,7 +15,7 @@ import {
   type Placement,
   untrained,
 } from '../methods/choose.js';
-import { defaultLearningRate, pretrain } from '../methods/pretrain.js';
+import { peakRate, pretrain } from '../methods/pretrain.js';
 import { openRun, type RunConfig, type RunResult } from '../methods/run.js';
 import { finetuneFlops, finetuneSettings, splitHeldout } from '../methods/specialize.js';
 import { transformerConfig } from '../models/config.js';
@@ -253,17 +253,20 @@ function frame({ backend, store, plan }: ExecuteContext, basis: Basis, id: strin
   }
   using corpus = Corpus.open(plan.corpus);
   const tokenizer = corpus.tokenizer();
-  const { adamw, muon, learningRate, batchTokens, precision } = pretrainOptions(basis);
-  const model = transformerConfig(
-    defined({ ...basis.sizes, contextLength: basis.context, vocabSize: tokenizer.vocabSize }),
-  );
+  const options = pretrainOptions(basis);
+  const { adamw, muon, batchTokens, precision } = options;
+  const model = transformerConfig({
+    ...defined(basis.sizes),
+    ...defined(options.model),
+    vocabSize: tokenizer.vocabSize,
+  });
   const config: Pick<RunConfig, 'batch' | 'model' | 'schedule' | 'adamw' | 'muon' | 'balance' | 'precision' | 'seed'> =
     {
       model,
       batch: Math.round((batchTokens ?? 4096) / model.contextLength),
-      schedule: { shape: 'cosine', peak: learningRate ?? defaultLearningRate(model.hiddenSize), warmup: 0, floor: 0.1 },
+      schedule: { shape: 'cosine', peak: peakRate(options, model.hiddenSize), warmup: 0, floor: 0.1 },
       adamw: { ...ADAMW, ...adamw },
-      muon: muon === undefined ? null : { ...MUON, ...muon },
+      muon: muon == null ? null : { ...MUON, ...muon },
       balance: null,
       precision: choosePrecision(backend, precision),
       seed: basis.seed,

@@ -6,6 +6,7 @@
 //   tune     fine-tuning from a start, and the perplexity after it
 import { defined } from '../backend/options.js';
 import type { ExpertChoice } from '../methods/choose.js';
+import { muonOf, type Preset, withPreset } from '../methods/presets.js';
 import type { PretrainOptions } from '../methods/pretrain.js';
 import type { RoutedOptions } from '../methods/routed.js';
 import type { BankConfig } from '../models/config.js';
@@ -24,6 +25,8 @@ export interface Basis {
   /** As `pretrain` calls it: systems that differ only later share a pretraining. */
   readonly method: string;
   readonly settings: Settings;
+  /** What the preset among the settings holds: its name alone would not determine a result. */
+  readonly preset?: Preset | undefined;
   readonly sizes: ModelSizes;
   readonly context: number;
   readonly seed: number;
@@ -128,7 +131,9 @@ export function pretrainOptions(basis: Basis): Omit<PretrainOptions, 'backend' |
   const {
     tokens,
     batchTokens,
+    packing,
     learningRate,
+    warmup,
     weightDecay,
     clip,
     precision,
@@ -145,17 +150,17 @@ export function pretrainOptions(basis: Basis): Omit<PretrainOptions, 'backend' |
     mixtures,
     support,
   } = basis.settings;
-  return {
+  return withPreset(basis.preset ?? {}, {
     tokens: tokens!,
     model: defined({ ...basis.sizes, contextLength: basis.context }),
     bank: bankOptions(basis.settings),
     ...routedOptions(basis.settings),
     adamw: defined({ weightDecay, clip }),
     mixtures: defined({ count: mixtures, support }),
-    muon: optimizer === 'muon' ? {} : undefined,
-    ...defined({ batchTokens, learningRate, precision, schedule, zeroOutputs }),
+    muon: muonOf(optimizer),
+    ...defined({ batchTokens, packing, learningRate, warmup, precision, schedule, zeroOutputs }),
     ...defined({ clusters, domainTokens, domainShare, shrink, repeatCap, singleCluster, trunkShare }),
     ...defined({ domainHeldout: basis.domainHeldout }),
     seed: basis.seed,
-  };
+  });
 }

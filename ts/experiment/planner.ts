@@ -3,6 +3,7 @@
 import { defined } from '../backend/options.js';
 import { compactCount } from '../io/numbers.js';
 import { EXPERT_CHOICES, type ExpertChoice } from '../methods/choose.js';
+import { presetOf } from '../methods/presets.js';
 import { type TeacherSettings, teacherSettings } from '../train/teacher.js';
 import { VOCABULARY } from './check.js';
 import { forwardCost, type Sizes, startCost, trainingCost, tuneCost } from './estimate.js';
@@ -111,7 +112,7 @@ class Planner {
     const { sizes, models, corpus, testTokens, seeds } = this.#experiment;
     const method = SYSTEM_METHODS[variant.method]!;
     const smallest = sizes.reduce((least, size) => (size.tokens < least.tokens ? size : least));
-    const { model, ...rest } = variant.settings;
+    const { model, preset, ...rest } = variant.settings;
     const { weight, temperature, topK } = rest;
     const own = withoutSettings(rest, method.tuning ?? []);
     const teacher = teacherOf(this.#variants, variant);
@@ -120,6 +121,7 @@ class Planner {
     const basis: Basis = {
       method: method.pretrainedAs ?? variant.method,
       settings,
+      ...(preset && { preset: presetOf(preset) }),
       sizes: models[model]!,
       context: corpus.context,
       seed,

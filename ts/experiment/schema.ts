@@ -3,8 +3,10 @@
 // To add a setting: give it a line in `settings`, name it in the methods that read it (methods.ts), use it in `pretrainOptions` (plan.ts).
 import * as z from 'zod';
 import { defined } from '../backend/options.js';
+import { PACKINGS } from '../data/sampler.js';
 import { parseCount } from '../io/numbers.js';
 import { EXPERT_CHOICES } from '../methods/choose.js';
+import { PRESET_NAMES, type PresetName } from '../methods/presets.js';
 import { loraSettings } from '../nn/lora.js';
 import { SLICE_TYPES } from '../nn/parameters.js';
 import { SCHEDULE_SHAPES } from '../optim/schedule.js';
@@ -52,9 +54,12 @@ export type Choice = (typeof CHOICES)[number];
 /** Every setting of pretraining there is. What each means: `PretrainOptions` (methods/pretrain.ts) and docs/experiments.md. */
 export const settings = {
   model: z.string(),
+  preset: z.enum(PRESET_NAMES as [PresetName, ...PresetName[]]),
   tokens: count(),
   batchTokens: count(),
+  packing: z.enum(PACKINGS as ['stream', 'best-fit']),
   learningRate: rate,
+  warmup: count(0),
   weightDecay: z.number().min(0),
   optimizer: z.enum(['adamw', 'muon']),
   schedule: z.enum(SCHEDULE_SHAPES as ['cosine', 'linear', 'constant', 'wsd']),
@@ -95,9 +100,12 @@ export type Settings = { readonly [K in SettingName]?: z.output<(typeof settings
 /** Settings that any method reads. */
 export const COMMON = [
   'model',
+  'preset',
   'tokens',
   'batchTokens',
+  'packing',
   'learningRate',
+  'warmup',
   'weightDecay',
   'optimizer',
   'schedule',
@@ -161,6 +169,7 @@ const model = z.strictObject({
   headDim: count().optional(),
   intermediateSize: count().optional(),
   qkNorm: z.boolean().optional(),
+  logitCap: z.number().min(0).optional(),
   tieEmbeddings: z.boolean().optional(),
 });
 

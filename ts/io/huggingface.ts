@@ -16,7 +16,7 @@ import { sizeOf } from '../tensor/tensor.js';
 import { createFolderAtomic } from './atomic.js';
 import {
   architectureOf,
-  beyondMixtral,
+  beyondLayouts,
   corrupt,
   generationConfig,
   modelConfig,
@@ -114,12 +114,12 @@ export async function saveDenseFolder(
   extra: Readonly<Record<string, string | Uint8Array>> = {},
   options: { readonly own?: boolean } = {},
 ): Promise<void> {
-  const reasons = beyondMixtral(config);
+  const reasons = beyondLayouts(config);
   if (reasons.length > 0 && options.own !== true) {
     throw new SweetspotError('SWEETSPOT_USAGE', {
       what: `cannot save the model ${out}: no Hugging Face layout holds ${reasons.join(' and ')}`,
       expected:
-        'routed layers as Mixtral has them: in every layer, weights normalized over the chosen experts, nothing more',
+        'logits as they are; routed layers as Mixtral has them: in every layer, weights normalized over the chosen experts',
       fix: 'train with these settings, or save it with `own`, for sweetspot alone to read',
     });
   }

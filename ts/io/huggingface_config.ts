@@ -17,28 +17,38 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   Qwen3ForCausalLM: { modelType: 'qwen3', qkNorm: true, routed: false },
   MixtralForCausalLM: { modelType: 'mixtral', qkNorm: false, routed: true },
 };
-/** Ours, for what no other layout holds: Mixtral's, and further keys and tensors. Only sweetspot reads it. */
-export const OWN_ARCHITECTURE = 'SweetspotRoutedForCausalLM';
+/**
+ * Ours, for what no other layout holds: the keys and tensors of Llama, or with routed layers of Mixtral, and a few more. Only
+ * sweetspot reads them. Whether queries and keys are normed is a key.
+ */
+const OWN_ARCHITECTURES: Readonly<Record<string, Omit<Architecture, 'qkNorm'>>> = {
+  SweetspotForCausalLM: { modelType: 'sweetspot', routed: false },
+  SweetspotRoutedForCausalLM: { modelType: 'sweetspot_routed', routed: true },
+};
 
-/** What keeps a model with routed layers out of the Mixtral layout, in words; nothing for dense ones. */
-export function beyondMixtral({ moe, qkNorm, layers }: TransformerConfig): string[] {
-  if (moe === null) return [];
+/** What keeps a model out of every Hugging Face layout, in words. */
+export function beyondLayouts({ moe, qkNorm, logitCap, layers }: TransformerConfig): string[] {
   const reasons: [boolean, string][] = [
-    [!moe.normalize, 'weights of a softmax over all experts'],
-    [moe.sharedWidth > 0, 'a shared expert'],
-    [moe.biased, 'a bias of the choice of experts'],
-    [moe.layers.length < layers, 'dense layers beside routed ones'],
-    [qkNorm, 'RMS norm on queries and keys'],
+    [logitCap !== 0, 'a soft cap of the logits'],
+    [moe?.normalize === false, 'weights of a softmax over all experts'],
+    [moe !== null && moe.sharedWidth > 0, 'a shared expert'],
+    [moe?.biased === true, 'a bias of the choice of experts'],
+    [moe !== null && moe.layers.length < layers, 'dense layers beside routed ones'],
+    [moe !== null && qkNorm, 'RMS norm on queries and keys of routed layers'],
   ];
   return reasons.flatMap(([there, what]) => (there ? [what] : []));
 }
 
 /** The architecture a folder of this model names. */
 export function architectureOf(config: TransformerConfig): string {
-  if (beyondMixtral(config).length > 0) return OWN_ARCHITECTURE;
-  const fits = ({ qkNorm, routed }: Architecture) => qkNorm === config.qkNorm && routed === (config.moe !== null);
-  return Object.entries(ARCHITECTURES).find(([, one]) => fits(one))![0];
+  const routed = config.moe !== null;
+  if (beyondLayouts(config).length > 0)
+    return Object.entries(OWN_ARCHITECTURES).find(([, one]) => one.routed === routed)![0];
+  return Object.entries(ARCHITECTURES).find(([, one]) => one.qkNorm === config.qkNorm && one.routed === routed)![0];
 }
+
+/** Whether an architecture is one that only sweetspot reads. */
+export const isOwn = (architecture: unknown): boolean => Object.hasOwn(OWN_ARCHITECTURES, String(architecture));
 
 /**
  * Sizes out of config.json, as transformers 4 or 5 writes it.
@@ -64,7 +74,7 @@ export function readConfig(path: string): TransformerConfig {
   };
   const { architectures } = given;
   const architecture: unknown = Array.isArray(architectures) ? architectures[0] : undefined;
-  const own = architecture === OWN_ARCHITECTURE;
+  const own = isOwn(architecture);
   if (typeof architecture !== 'string' || !(own || Object.hasOwn(ARCHITECTURES, architecture))) {
     refuse('architectures', Object.keys(ARCHITECTURES).join(' or '));
   }
@@ -73,7 +83,9 @@ export function readConfig(path: string): TransformerConfig {
     if (typeof value !== 'boolean') throw corrupt(path, `true or false as ${key}`, brief(value));
     return value;
   };
-  const { qkNorm, routed } = own ? { qkNorm: flag('qk_norm'), routed: true } : ARCHITECTURES[architecture as string]!;
+  const { qkNorm, routed } = own
+    ? { ...OWN_ARCHITECTURES[architecture as string]!, qkNorm: flag('qk_norm') }
+    : ARCHITECTURES[architecture as string]!;
   const plain: readonly (readonly [key: string, allowed: readonly unknown[]])[] = [
     ['hidden_act', ['silu', undefined]],
     ['attention_bias', [false, undefined]],
@@ -81,6 +93,8 @@ export function readConfig(path: string): TransformerConfig {
     ['use_sliding_window', [false, undefined]],
     ['quantization_config', [null, undefined]],
     ['partial_rotary_factor', [1, null, undefined]],
+    // Gemma 2's name; of ours it is read below.
+    ...(own ? [] : ([['final_logit_softcapping', [null, undefined]]] as const)),
     ...(routed ? ([['sliding_window', [null, undefined]]] as const) : []),
   ];
   for (const [key, allowed] of plain) if (!allowed.includes(given[key])) refuse(key, `${allowed[0]}`);
@@ -100,6 +114,7 @@ export function readConfig(path: string): TransformerConfig {
     throw corrupt(path, `a ${whole ? 'whole ' : ''}number above 0 as ${key}`, brief(value));
   };
   const of = (key: string, otherwise?: number) => number(key, given[key] ?? otherwise);
+  const capped = own && (given['final_logit_softcapping'] ?? null) !== null;
   const [hiddenSize, heads] = [of('hidden_size'), of('num_attention_heads')];
   const tied = given['tie_word_embeddings'] ?? false;
   if (typeof tied !== 'boolean') throw corrupt(path, 'true or false as tie_word_embeddings', brief(tied));
@@ -116,6 +131,7 @@ export function readConfig(path: string): TransformerConfig {
     normEps: number('rms_norm_eps', given['rms_norm_eps'] ?? 1e-6, false),
     tieEmbeddings: tied,
     qkNorm,
+    logitCap: capped ? number('final_logit_softcapping', given['final_logit_softcapping'], false) : 0,
     moe: !routed
       ? null
       : {
@@ -145,9 +161,10 @@ export function readConfig(path: string): TransformerConfig {
 /** rope_theta and torch_dtype are what transformers 4 reads, rope_parameters and dtype what transformers 5 does. */
 export function modelConfig(config: TransformerConfig, tokenizer: Tokenizer): object {
   const architecture = architectureOf(config);
+  const own = isOwn(architecture);
   return {
     architectures: [architecture],
-    model_type: ARCHITECTURES[architecture]?.modelType ?? 'sweetspot_routed',
+    model_type: (ARCHITECTURES[architecture] ?? OWN_ARCHITECTURES[architecture])!.modelType,
     vocab_size: config.vocabSize,
     hidden_size: config.hiddenSize,
     intermediate_size: config.intermediateSize,
@@ -164,10 +181,11 @@ export function modelConfig(config: TransformerConfig, tokenizer: Tokenizer): ob
     attention_bias: false,
     attention_dropout: 0,
     ...(config.moe !== null
-      ? routedKeys(config, config.moe, architecture)
+      ? routedKeys(config.moe, own)
       : config.qkNorm
         ? { use_sliding_window: false, sliding_window: null }
         : { mlp_bias: false }),
+    ...(own && { qk_norm: config.qkNorm, final_logit_softcapping: config.logitCap || null }),
     bos_token_id: tokenizer.endOfText,
     eos_token_id: tokenizer.endOfText,
     torch_dtype: 'float32',
@@ -175,19 +193,18 @@ export function modelConfig(config: TransformerConfig, tokenizer: Tokenizer): ob
   };
 }
 
-function routedKeys({ qkNorm }: TransformerConfig, moe: MoeConfig, architecture: string): object {
+function routedKeys(moe: MoeConfig, own: boolean): object {
   return {
     num_local_experts: moe.experts,
     num_experts_per_tok: moe.topK,
     sliding_window: null,
     output_router_logits: false,
-    ...(architecture === OWN_ARCHITECTURE && {
+    ...(own && {
       moe_intermediate_size: moe.width,
       shared_expert_intermediate_size: moe.sharedWidth,
       norm_topk_prob: moe.normalize,
       selection_bias: moe.biased,
       routed_layers: moe.layers,
-      qk_norm: qkNorm,
     }),
   };
 }

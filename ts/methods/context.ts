@@ -48,10 +48,11 @@ export function corpusSampler(
   seed: string,
 ): Sampler {
   const { corpus, windows, run } = context;
-  const { model, batch } = run.config;
+  const { model, batch, packing } = run.config;
   return new Sampler({
     corpus,
     windows,
+    packing,
     batch,
     contextLength: model.contextLength,
     seed: `${run.config.seed}/${seed}`,

@@ -5,7 +5,7 @@ import { defined } from '../backend/options.js';
 import { type Clusters, genericHistogram, loadClusters, saveClustering } from '../data/clusters.js';
 import { Corpus, domainCorpus } from '../data/corpus.js';
 import { loadEmbedder } from '../data/embedder.js';
-import type { MixtureOptions } from '../data/sampler.js';
+import { type MixtureOptions, PACKINGS, type Packing } from '../data/sampler.js';
 import { capRepeats } from '../data/weights.js';
 import { cutWindows, requireWindows } from '../data/windows.js';
 import { type BankConfig, bankConfig, type TransformerConfig, transformerConfig } from '../models/config.js';
@@ -20,6 +20,7 @@ import { domainHistogram, type MethodResult, oneHot, type PretrainContext, textH
 import { embeddingSize, pretrainHypernetwork } from './hypernetwork.js';
 import { pretrainImportance } from './importance.js';
 import { pretrainMixture } from './mixture.js';
+import { type PresetName, presetOf, withPreset } from './presets.js';
 import { pretrainProjected } from './projected.js';
 import { pretrainRouted, type RoutedOptions, routedModel } from './routed.js';
 import { METHODS, type Method, openRun, type RunConfig, RunFolder, type RunResult, startedPrecision } from './run.js';
@@ -63,17 +64,25 @@ export interface PretrainOptions extends RoutedOptions {
   readonly from?: string | undefined;
   /** Mixture: share of the tokens for the common trunk. Default 0.5; 0 is the paper's form. */
   readonly trunkShare?: number | undefined;
+  /** A recipe by name (presets.ts): settings for what is not given here. Default: none, the defaults below. */
+  readonly preset?: PresetName | undefined;
   /** Tokens a step. Default 4096. */
   readonly batchTokens?: number | undefined;
+  /** How windows make rows of a batch: as they come, or so that less is cut off. Default stream: as they come. */
+  readonly packing?: Packing | undefined;
   /** Peak learning rate. Default 0.008 at width 64, falling as the square root of the width. */
   readonly learningRate?: number | undefined;
+  /** The peak as a multiple of its default, where `learningRate` is not given. Default 1. */
+  readonly rateScale?: number | undefined;
+  /** Steps of linear warm-up at most; never more than a twentieth of all. Default 200. */
+  readonly warmup?: number | undefined;
   /** How the rate falls after its peak. Default cosine. */
   readonly schedule?: ScheduleShape | undefined;
   /** Both projections into the residual stream start at zero. Default false. */
   readonly zeroOutputs?: boolean | undefined;
   readonly adamw?: Partial<AdamWSettings> | undefined;
-  /** Muon for the matrices inside the layers, with AdamW for the rest; {} for its defaults. Default: AdamW for all. */
-  readonly muon?: Partial<MuonSettings> | undefined;
+  /** Muon for the matrices inside the layers, with AdamW for the rest; {} for its defaults, null for AdamW for all, the default. */
+  readonly muon?: Partial<MuonSettings> | null | undefined;
   /**
    * Of the matrix products of training. Default: that of the run to go on with; else bf16 where the processor has
    * instructions for it, and fp32 elsewhere.
@@ -89,8 +98,11 @@ const CLUSTERLESS: readonly Method[] = ['slm', 'routed'];
 
 const DEFAULT_MODEL = { hiddenSize: 64, layers: 4, heads: 4, contextLength: 256 };
 
-/** Peak rate that suits AdamW at these widths. */
-export const defaultLearningRate = (hiddenSize: number): number => 0.008 * Math.sqrt(64 / hiddenSize);
+/** The peak asked for, or the multiple asked for of one that suits AdamW at these widths. */
+export const peakRate = (
+  { learningRate, rateScale = 1 }: Pick<PretrainOptions, 'learningRate' | 'rateScale'>,
+  hiddenSize: number,
+): number => learningRate ?? rateScale * 0.008 * Math.sqrt(64 / hiddenSize);
 
 const usage = (what: string, expected: string, found: unknown): never => {
   throw new SweetspotError('SWEETSPOT_USAGE', { what, expected, found: String(found) });
@@ -100,7 +112,8 @@ const usage = (what: string, expected: string, found: unknown): never => {
  * Trains by one method into a run folder; an interrupted run goes on where it stopped.
  * Throws SWEETSPOT_USAGE, _INPUT, _MISMATCH, _EXISTS, _LOCKED before anything is changed, SWEETSPOT_ABORTED on interrupt.
  */
-export async function pretrain(options: PretrainOptions): Promise<RunResult> {
+export async function pretrain(given: PretrainOptions): Promise<RunResult> {
+  const options = withPreset(presetOf(given.preset), given);
   const { method, backend } = options;
   if (!METHODS.includes(method)) usage('no such method', METHODS.join(', '), method);
   if (!(options.tokens >= 1 && options.tokens <= 1e15))
@@ -137,16 +150,20 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
   const batch = Math.round(batchTokens / model.contextLength);
   if (!(batch >= 1 && batch <= 65536))
     usage('batch tokens', `at least one window of ${model.contextLength}`, batchTokens);
-  const learningRate = options.learningRate ?? defaultLearningRate(model.hiddenSize);
+  const learningRate = peakRate(options, model.hiddenSize);
   if (!(learningRate > 0 && learningRate < 10)) usage('the learning rate', 'above 0', learningRate);
   if (options.schedule !== undefined && !SCHEDULE_SHAPES.includes(options.schedule))
     usage('the schedule', SCHEDULE_SHAPES.join(', '), options.schedule);
+  if (options.packing !== undefined && !PACKINGS.includes(options.packing))
+    usage('the packing', PACKINGS.join(', '), options.packing);
+  const { warmup = 200 } = options;
+  if (!Number.isInteger(warmup) || warmup < 0) usage('steps of warm-up', 'a whole number from 0 up', warmup);
   const steps = Math.max(1, Math.round(options.tokens / (batch * model.contextLength)));
   const from = options.from === undefined ? undefined : openRun(options.from);
   const schedule: Schedule = {
     shape: options.schedule ?? 'cosine',
     peak: learningRate,
-    warmup: from?.config.schedule.warmup ?? Math.min(200, Math.ceil(steps / 20)),
+    warmup: from?.config.schedule.warmup ?? Math.min(warmup, Math.ceil(steps / 20)),
     floor: 0.1,
   };
   const domainShare = method === 'slm' ? (options.domainShare ?? 0) : 0;
@@ -172,8 +189,9 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
     clusters: clusters?.count ?? 0,
     tokens: options.tokens,
     batch,
+    packing: options.packing ?? 'stream',
     adamw: { ...ADAMW, ...defined(options.adamw) },
-    muon: options.muon === undefined ? null : { ...MUON, ...defined(options.muon) },
+    muon: options.muon == null ? null : { ...MUON, ...defined(options.muon) },
     schedule,
     balance,
     zeroOutputs: options.zeroOutputs ?? false,

@@ -9,7 +9,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { ioError, SweetspotError } from '../backend/errors.js';
-import type { MixtureOptions } from '../data/sampler.js';
+import type { MixtureOptions, Packing } from '../data/sampler.js';
 import { Tokenizer } from '../data/tokenizer.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { FolderLock } from '../io/lock.js';
@@ -43,6 +43,8 @@ export interface RunConfig {
   /** Pretraining tokens, all stages together. */
   readonly tokens: number;
   readonly batch: number;
+  /** How windows make rows of a batch. */
+  readonly packing: Packing;
   readonly adamw: AdamWSettings;
   /** For hidden matrices; null: AdamW for all. */
   readonly muon: MuonSettings | null;
@@ -178,15 +180,16 @@ export class RunFolder implements Disposable {
   }
 }
 
-/** What folders from before there was a choice mean: fp32, AdamW, expert vectors by cluster, slices in f32, dense layers. */
+/** What folders from before there was a choice mean: fp32, AdamW, expert vectors by cluster, slices in f32, dense layers, logits as they are, windows packed as they come. */
 export function withDefaults(config: unknown): unknown {
   const given = config as { readonly bank?: object | null; readonly model?: object };
   const bank = given.bank
     ? { conditioning: 'cluster', conditionSize: 0, mlpWidth: 0, sliceType: 'f32', ...given.bank }
     : given.bank;
-  const model = given.model && { moe: null, ...given.model };
+  const model = given.model && { moe: null, logitCap: 0, ...given.model };
   return {
     precision: 'fp32',
+    packing: 'stream',
     muon: null,
     zeroOutputs: false,
     mixtures: null,

@@ -26,7 +26,7 @@ export async function pretrainSlm(context: PretrainContext): Promise<MethodResul
 }
 
 function blend({ run, corpus, windows, domain }: PretrainContext, share: number): Blend {
-  const { model, batch, seed } = run.config;
-  const generic = { corpus, windows, batch, contextLength: model.contextLength, seed: `${seed}/main` };
+  const { model, batch, packing, seed } = run.config;
+  const generic = { corpus, windows, packing, batch, contextLength: model.contextLength, seed: `${seed}/main` };
   return new Blend(generic, { corpus: domain!, windows: cutWindows(domain!, model.contextLength) }, share);
 }

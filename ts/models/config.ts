@@ -23,6 +23,8 @@ export interface TransformerConfig {
   readonly tieEmbeddings: boolean;
   /** RMS norm on query and key heads. */
   readonly qkNorm: boolean;
+  /** Logits are bent towards +-logitCap before the softmax: cap tanh(x / cap) (Gemma 2); 0: they are not. */
+  readonly logitCap: number;
   /** Feed-forward blocks in which a router sends every token to a few of many experts; null: all are dense. */
   readonly moe: MoeConfig | null;
 }
@@ -92,6 +94,7 @@ export function transformerConfig({
     normEps: 1e-5,
     tieEmbeddings: true,
     qkNorm: false,
+    logitCap: 0,
     moe: null,
     ...defined(given),
   };
@@ -120,6 +123,8 @@ export function transformerConfig({
     refuse('heads x headDim', 'a multiple of 16', config.heads * config.headDim);
   if (!(config.normEps > 0 && config.normEps < 1)) refuse('normEps', 'between 0 and 1', config.normEps);
   if (!(config.ropeTheta > 1)) refuse('ropeTheta', 'more than 1', config.ropeTheta);
+  if (config.logitCap !== 0 && !(config.logitCap >= 1 && config.logitCap <= 1e6))
+    refuse('logitCap', '1 to 1e6, or 0 for none', config.logitCap);
   return moe ? routedConfig(config, moe) : config;
 }
 

@@ -3,6 +3,7 @@
 import { expectWidth, tape } from '../autograd/tape.js';
 import { rowsOf, sliceRows, type Tensor } from '../tensor/tensor.js';
 import { emitGemm } from './matmul.js';
+import { softCap } from './soft_cap.js';
 import type { Taught } from './teacher.js';
 
 /**
@@ -15,14 +16,26 @@ export function chunkRows(rows: number, vocab: number): number {
   return Math.min(rows, Math.max(16, fitting(4 << 20), Math.min(256, fitting(32 << 20))));
 }
 
+export interface LossOptions {
+  /** Adds the divergence from a teacher (PAPER, SLM-d); only with a scale. */
+  readonly taught?: Taught | undefined;
+  /** Soft cap of the logits (softCap). Default 0: none. */
+  readonly cap?: number;
+}
+
 /**
  * Per-row loss -log softmax(x w^T)[target], (N); 0 where the target is negative.
  * With `scale` (one value on the device, usually 1 / number of targets), the gradients of x and w for the loss
- * scale * sum(loss) are written too, and `backward` must then be called with no other seed for x. `taught`, only with a
- * scale, adds the divergence from a teacher (PAPER, SLM-d).
+ * scale * sum(loss) are written too, and `backward` must then be called with no other seed for x.
  * Shapes: x (..., C), w (V, C), targets i32 (...).
  */
-export function linearCrossEntropy(x: Tensor, w: Tensor, targets: Tensor, scale?: Tensor, taught?: Taught): Tensor {
+export function linearCrossEntropy(
+  x: Tensor,
+  w: Tensor,
+  targets: Tensor,
+  scale?: Tensor,
+  { taught, cap = 0 }: LossOptions = {},
+): Tensor {
   const t = tape();
   const [vocab, cols] = [w.shape[0]!, w.shape[1]!];
   expectWidth('linearCrossEntropy', x, cols);
@@ -35,8 +48,9 @@ export function linearCrossEntropy(x: Tensor, w: Tensor, targets: Tensor, scale?
   for (let begin = 0; begin < rows; begin += chunk) {
     const count = Math.min(chunk, rows - begin);
     const part = sliceRows(flat, begin, count);
-    const logits = t.temporary([count, vocab], { name: 'logits' });
-    emitGemm({ a: part, b: w, c: logits }, { m: count, n: vocab, k: cols, transB: true });
+    const product = t.temporary([count, vocab], { name: 'logits' });
+    emitGemm({ a: part, b: w, c: product }, { m: count, n: vocab, k: cols, transB: true });
+    const logits = softCap(product, cap);
     const row = { logits, targets: sliceRows(ids, begin, count), loss: sliceRows(loss, begin, count) };
     if (scale === undefined) {
       t.emit('cross_entropy', row, { rows: count, vocab }, {});
@@ -50,11 +64,14 @@ export function linearCrossEntropy(x: Tensor, w: Tensor, targets: Tensor, scale?
       const dims = { rows: count, vocab, k: ids.shape[1]! };
       t.emit('distill_cross_entropy', { ...row, ...words, scale, dlogits }, dims, { weight, temperature });
     }
+    // In place of the gradient of what was capped.
+    const dproduct = cap === 0 ? dlogits : t.temporary([count, vocab], { name: 'dlogits' });
+    if (cap !== 0) t.emit('soft_cap_backward', { dy: dlogits, y: logits, dx: dproduct }, { n: count * vocab }, { cap });
     if (dx !== undefined)
-      emitGemm({ a: dlogits, b: w, c: sliceRows(dx, begin, count) }, { m: count, n: cols, k: vocab });
+      emitGemm({ a: dproduct, b: w, c: sliceRows(dx, begin, count) }, { m: count, n: cols, k: vocab });
     if (w.requiresGrad) {
       const dw = t.grad(w);
-      emitGemm({ a: dlogits, b: part, add: dw.add, c: dw.out }, { m: vocab, n: cols, k: count, transA: true });
+      emitGemm({ a: dproduct, b: part, add: dw.add, c: dw.out }, { m: vocab, n: cols, k: count, transA: true });
     }
   }
   return loss;

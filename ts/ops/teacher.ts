@@ -3,6 +3,7 @@ import { expectWidth, tape } from '../autograd/tape.js';
 import { rowsOf, sliceRows, type Tensor } from '../tensor/tensor.js';
 import { chunkRows } from './cross_entropy.js';
 import { emitGemm } from './matmul.js';
+import { softCap } from './soft_cap.js';
 
 /** What a student is told about its rows, and how it is to weigh it. */
 export interface Taught {
@@ -15,8 +16,11 @@ export interface Taught {
   readonly temperature: number;
 }
 
-/** x (..., C), w (V, C) -> ids i32 (N, k), p (N, k) of softmax(x w^T / temperature). In chunks of rows, as the loss. */
-export function topTokens(x: Tensor, w: Tensor, k: number, temperature: number): { ids: Tensor; p: Tensor } {
+/**
+ * x (..., C), w (V, C) -> ids i32 (N, k), p (N, k) of softmax(x w^T / temperature), the product soft-capped unless `cap` is 0.
+ * In chunks of rows, as the loss.
+ */
+export function topTokens(x: Tensor, w: Tensor, k: number, temperature: number, cap = 0): { ids: Tensor; p: Tensor } {
   const t = tape();
   const [vocab, cols] = [w.shape[0]!, w.shape[1]!];
   expectWidth('topTokens', x, cols);
@@ -27,12 +31,14 @@ export function topTokens(x: Tensor, w: Tensor, k: number, temperature: number):
   const chunk = chunkRows(rows, vocab);
   for (let begin = 0; begin < rows; begin += chunk) {
     const count = Math.min(chunk, rows - begin);
-    const logits = t.temporary([count, vocab], { name: 'logits' });
+    const product = t.temporary([count, vocab], { name: 'logits' });
     emitGemm(
-      { a: sliceRows(flat, begin, count), b: w, c: logits },
+      { a: sliceRows(flat, begin, count), b: w, c: product },
       { m: count, n: vocab, k: cols, transB: true },
       1 / temperature,
     );
+    // cap tanh(x / cap) / temperature, with what is divided already
+    const logits = softCap(product, cap / temperature);
     t.emit(
       'topk_softmax',
       { x: logits, p: sliceRows(p, begin, count), ids: sliceRows(ids, begin, count) },

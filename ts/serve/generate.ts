@@ -12,6 +12,7 @@ import { headShape, outputMatrix, transformer } from '../models/transformer.js';
 import { attentionDecode } from '../ops/attention.js';
 import { embedding } from '../ops/embedding.js';
 import { linear } from '../ops/matmul.js';
+import { softCap } from '../ops/soft_cap.js';
 import { Program } from '../program/program.js';
 import { Prng } from '../tensor/prng.js';
 import { bufferTensor, reshape } from '../tensor/tensor.js';
@@ -67,7 +68,7 @@ export class Decoder {
           });
           // The embedding op picks a row by number: only the last real row meets the output matrix.
           const row = embedding(reshape(hidden, [rows, config.hiddenSize]), input('last', [1], LAST));
-          tape.output('logits', linear(row, outputMatrix(config, model.parameters)));
+          tape.output('logits', softCap(linear(row, outputMatrix(config, model.parameters)), config.logitCap));
         });
       this.#chunk = record(CHUNK);
       try {

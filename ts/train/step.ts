@@ -186,14 +186,15 @@ export class TrainStep {
         outputMatrix(config, weights),
         targets,
         inputs.tensor('scale', [1], 'f32'),
-        model.lessons === undefined
-          ? undefined
-          : {
-              ids: inputs.tensor('teacherIds', [N, k], 'i32'),
-              p: inputs.tensor('teacherP', [N, k], 'f32'),
-              weight: model.lessons.weight,
-              temperature: model.lessons.temperature,
-            },
+        {
+          cap: config.logitCap,
+          taught: model.lessons && {
+            ids: inputs.tensor('teacherIds', [N, k], 'i32'),
+            p: inputs.tensor('teacherP', [N, k], 'f32'),
+            weight: model.lessons.weight,
+            temperature: model.lessons.temperature,
+          },
+        },
       );
       t.backward([]);
       const norm = t.temporary([1], { name: 'norm' });

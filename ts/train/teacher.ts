@@ -98,7 +98,7 @@ export async function teach(
       input('tokens', [batch, time], 0),
       input('positions', [rows], bytes),
     );
-    const top = topTokens(hidden, outputMatrix(config, parameters), k, temperature);
+    const top = topTokens(hidden, outputMatrix(config, parameters), k, temperature, config.logitCap);
     t.output('ids', top.ids);
     t.output('p', top.p);
   });

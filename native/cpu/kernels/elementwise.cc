@@ -1,5 +1,5 @@
-// Element by element: fill, add, mul, broadcast. One pass over memory, so their speed is the machine's bandwidth; work
-// is split into fixed blocks of the output, counted in elements, whatever the shape.
+// Element by element: fill, add, mul, broadcast, soft_cap. One pass over memory, so their speed is the machine's
+// bandwidth; work is split into fixed blocks of the output, counted in elements, whatever the shape.
 #include "cpu/kernel.h"
 #include "cpu/kernels/lanes.h"
 
@@ -65,6 +65,27 @@ void broadcast(Context& ctx, const BroadcastRow& row) {
       });
       at += length;
     }
+  });
+}
+
+void soft_cap(Context& ctx, const SoftCapRow& row) {
+  const Vec cap = Vec::set(row.cap), inverse = Vec::set(1.0f / row.cap);
+  each_block(ctx, row.n, [&](size_t begin, size_t count) {
+    const float* x = ctx.f32(row.x) + begin;
+    float* y = ctx.f32(row.y) + begin;
+    each_vec(count, [&](size_t i, auto lanes) { lanes.store(cap * tanh(lanes.load(x + i) * inverse), y + i); });
+  });
+}
+
+void soft_cap_backward(Context& ctx, const SoftCapBackwardRow& row) {
+  const Vec one = Vec::set(1.0f), inverse = Vec::set(1.0f / row.cap);
+  each_block(ctx, row.n, [&](size_t begin, size_t count) {
+    const float *dy = ctx.f32(row.dy) + begin, *y = ctx.f32(row.y) + begin;
+    float* dx = ctx.f32(row.dx) + begin;
+    each_vec(count, [&](size_t i, auto lanes) {
+      const Vec t = lanes.load(y + i) * inverse;
+      lanes.store(lanes.load(dy + i) * ((one - t) * (one + t)), dx + i);
+    });
   });
 }
 

@@ -1,4 +1,4 @@
-// Element by element: fill, add, mul, broadcast. One pass over memory, four numbers a thread at a time.
+// Element by element: fill, add, mul, broadcast, soft_cap. One pass over memory, four numbers a thread at a time.
 #include "cuda/kernels/rows.cuh"
 
 namespace sweetspot::cuda {
@@ -17,6 +17,17 @@ struct Product {
 };
 struct ProductPlus {
   __device__ float operator()(float a, float b, float c) const { return fmaf(a, b, c); }
+};
+struct SoftCap {
+  float cap;
+  __device__ float operator()(float x, float, float) const { return cap * tanhf(x / cap); }
+};
+struct SoftCapBackward {
+  float cap;
+  __device__ float operator()(float dy, float y, float) const {
+    const float t = y / cap;
+    return dy * ((1.0f - t) * (1.0f + t));
+  }
 };
 
 // y = f(a, b, c); an input that is nullptr is 0. y may be any of them. All begin at a multiple of 64 bytes.
@@ -72,6 +83,14 @@ void mul(Launch& l, const MulRow& row) {
     map(l, a, b, nullptr, y, row.n, Product{});
   else
     map(l, a, b, c, y, row.n, ProductPlus{});
+}
+
+void soft_cap(Launch& l, const SoftCapRow& row) {
+  map(l, l.f32(row.x), nullptr, nullptr, l.f32(row.y), row.n, SoftCap{row.cap});
+}
+
+void soft_cap_backward(Launch& l, const SoftCapBackwardRow& row) {
+  map(l, l.f32(row.dy), l.f32(row.y), nullptr, l.f32(row.dx), row.n, SoftCapBackward{row.cap});
 }
 
 void broadcast(Launch& l, const BroadcastRow& row) {

@@ -39,6 +39,8 @@ import { cases as rope } from './rope.js';
 import { cases as routeSort } from './route_sort.js';
 import { cases as routerBias } from './router_bias.js';
 import { cases as routerLosses } from './router_losses.js';
+import { cases as softCap } from './soft_cap.js';
+import { cases as softCapBackward } from './soft_cap_backward.js';
 import { cases as softmax } from './softmax.js';
 import { cases as softmaxBackward } from './softmax_backward.js';
 import { cases as sumSquares } from './sum_squares.js';
@@ -77,6 +79,8 @@ export const CASES: { readonly [K in OracleName]: readonly Case[] } = {
   softmax_backward: softmaxBackward,
   cross_entropy: crossEntropy,
   distill_cross_entropy: distillCrossEntropy,
+  soft_cap: softCap,
+  soft_cap_backward: softCapBackward,
   bank_mix: bankMix,
   bank_mix_backward: bankMixBackward,
   bank_sum_squares: bankSumSquares,

@@ -14,6 +14,8 @@ export const elementwise: Pick<
   | 'bincount'
   | 'swiglu'
   | 'swiglu_backward'
+  | 'soft_cap'
+  | 'soft_cap_backward'
 > = {
   fill: ({ y }, _, { value }) => {
     y.fill(value);
@@ -88,6 +90,14 @@ export const elementwise: Pick<
         dx[r * 2 * cols + cols + c] = g * gate * s;
       }
     }
+  },
+
+  soft_cap: ({ x, y }, { n }, { cap }) => {
+    for (let i = 0; i < n; i++) y[i] = cap * Math.tanh(x[i]! / cap);
+  },
+
+  soft_cap_backward: ({ dy, y, dx }, { n }, { cap }) => {
+    for (let i = 0; i < n; i++) dx[i] = dy[i]! * (1 - (y[i]! / cap) ** 2);
   },
 };
 

@@ -1,6 +1,8 @@
 // sweetspot pretrain: a corpus to a run folder, by one of the methods.
 import { type Command, Option } from 'commander';
 import { SweetspotError } from '../../backend/errors.js';
+import { PACKINGS, type Packing } from '../../data/sampler.js';
+import { muonOf, PRESET_NAMES, type PresetName } from '../../methods/presets.js';
 import { pretrain as run } from '../../methods/pretrain.js';
 import { METHODS, type Method, type RunResult } from '../../methods/run.js';
 import { SLICE_TYPES, type SliceType } from '../../nn/parameters.js';
@@ -9,6 +11,7 @@ import { BALANCES, type Balance } from '../../train/balance.js';
 import { PRECISIONS, type Precision } from '../../train/precision.js';
 import { duration, fields, figure, percent, short } from '../format.js';
 import { count, list, real } from '../numbers.js';
+import { presetHelp } from '../presets.js';
 import { given, typed, verb } from '../session.js';
 import { pretrainWarnings } from '../warnings.js';
 
@@ -25,6 +28,7 @@ interface Flags {
   readonly context?: number;
   readonly qkNorm?: boolean;
   readonly untied?: boolean;
+  readonly logitCap?: number;
   readonly slices?: number;
   readonly expertVector?: number;
   readonly projectedLayers?: number[];
@@ -50,8 +54,11 @@ interface Flags {
   readonly repeatCap?: number;
   readonly singleCluster?: boolean;
   readonly trunkShare?: number;
+  readonly preset?: PresetName;
   readonly batchTokens?: number;
+  readonly packing?: Packing;
   readonly learningRate?: number;
+  readonly warmup?: number;
   readonly optimizer?: 'adamw' | 'muon';
   readonly schedule?: ScheduleShape;
   readonly zeroOutputs?: boolean;
@@ -128,6 +135,11 @@ export function pretrain(program: Command): void {
     .option('--context <n>', 'tokens of a window (default: 256)', count('--context'))
     .option('--qk-norm', 'RMS norm on queries and keys: the Qwen3 layout (default: no, the Llama layout)')
     .option('--untied', 'output matrix of its own (default: shared with the embedding)')
+    .option(
+      '--logit-cap <x>',
+      'soft cap of the logits, like 30; only sweetspot reads such a model (default: 0, none)',
+      real('--logit-cap'),
+    )
     .optionsGroup('Clusters and experts:')
     .option('--clusters <n>', 'which clustering of the corpus (default: 16)', count('--clusters'))
     .option(
@@ -212,11 +224,28 @@ export function pretrain(program: Command): void {
       real('--shrink'),
     )
     .optionsGroup('Training:')
+    .addOption(
+      new Option(
+        '--preset <name>',
+        'a recipe, see below; what is given beside it wins (default: none, the defaults here)',
+      ).choices(PRESET_NAMES),
+    )
     .option('--batch-tokens <n>', 'tokens a step (default: 4096)', count('--batch-tokens'))
+    .addOption(
+      new Option(
+        '--packing <name>',
+        'how windows fill rows: as they come, or the longest that fits, so that less is cut off (default: stream)',
+      ).choices(PACKINGS),
+    )
     .option(
       '--learning-rate <x>',
       'peak learning rate (default: 0.008 at width 64, falling as the root of the width)',
       real('--learning-rate'),
+    )
+    .option(
+      '--warmup <n>',
+      'steps of warm-up at most, never more than a twentieth of all (default: 200)',
+      count('--warmup', 0),
     )
     .addOption(
       new Option(
@@ -243,7 +272,11 @@ export function pretrain(program: Command): void {
         'factors of matrix products in training (default: bf16 where the processor has instructions for it; a run goes on in its own)',
       ).choices(PRECISIONS),
     )
-    .option('--seed <n>', 'of everything random (default: 0)', count('--seed', 0));
+    .option('--seed <n>', 'of everything random (default: 0)', count('--seed', 0))
+    .addHelpText('after', presetHelp);
+  // Only a preset makes these worth saying.
+  for (const name of ['--no-qk-norm', '--no-untied', '--no-zero-outputs'])
+    command.addOption(new Option(name).hideHelp());
   verb<Flags>(command, async (session, flags) => {
     requireUsed(flags);
     const result = await run({
@@ -260,7 +293,8 @@ export function pretrain(program: Command): void {
         intermediateSize: flags.ffn,
         contextLength: flags.context,
         qkNorm: flags.qkNorm,
-        tieEmbeddings: flags.untied === true ? false : undefined,
+        tieEmbeddings: flags.untied === undefined ? undefined : !flags.untied,
+        logitCap: flags.logitCap,
       }),
       bank: given({
         slices: flags.slices,
@@ -289,12 +323,15 @@ export function pretrain(program: Command): void {
       repeatCap: flags.repeatCap,
       singleCluster: flags.singleCluster,
       trunkShare: flags.trunkShare,
+      preset: flags.preset,
       batchTokens: flags.batchTokens,
+      packing: flags.packing,
       learningRate: flags.learningRate,
+      warmup: flags.warmup,
       schedule: flags.schedule,
       zeroOutputs: flags.zeroOutputs,
       from: flags.from,
-      muon: flags.optimizer === 'muon' ? {} : undefined,
+      muon: muonOf(flags.optimizer),
       adamw: given({ weightDecay: flags.weightDecay, clip: flags.clip }),
       precision: flags.precision,
       seed: flags.seed,
