@@ -9,6 +9,7 @@ import { loadClusters } from '../data/clusters.js';
 import { Corpus, domainCorpus } from '../data/corpus.js';
 import { readDocuments } from '../data/readers.js';
 import { cutWindows } from '../data/windows.js';
+import { requireTrunk } from '../methods/bank.js';
 import { bankParameters } from '../models/bank.js';
 import { bankConfig, transformerConfig } from '../models/config.js';
 import { variantsOf } from './grid.js';
@@ -102,7 +103,9 @@ function checkVariants(
     if (hasBank(method)) {
       attempt(once, label, () => {
         const model = transformerConfig(defined({ ...sizes, vocabSize, contextLength: context }));
-        bankParameters(model, bankConfig(model, { ...bankOptions(settings), experts: settings.clusters ?? 2 }));
+        const bank = bankConfig(model, { ...bankOptions(settings), experts: settings.clusters ?? 2 });
+        bankParameters(model, bank);
+        requireTrunk(bank, settings.trunkShare ?? 0);
       });
     }
   }

@@ -27,7 +27,8 @@ export function trainingCost(sizes: Sizes): number {
   if (!hasBank(method)) return dense;
   const batch = Math.max(1, Math.round((settings.batchTokens ?? 4096) / context));
   const bank = bankConfig(model, { ...bankOptions(settings), experts: settings.clusters! });
-  return dense + (settings.tokens! / (batch * context)) * bankStepFlops(model, bank, groupSlots(bank, batch));
+  const tokens = settings.tokens! * (1 - (settings.trunkShare ?? 0));
+  return dense + (tokens / (batch * context)) * bankStepFlops(model, bank, groupSlots(bank, batch));
 }
 
 export const forwardCost = (sizes: Sizes, tokens: number): number => forwardFlops(modelOf(sizes)) * tokens;

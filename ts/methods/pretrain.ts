@@ -23,6 +23,7 @@ import { SCHEDULE_SHAPES, type Schedule, type ScheduleShape } from '../optim/sch
 import { type BalanceSettings, balanceSettings } from '../train/balance.js';
 import { choosePrecision, type Precision } from '../train/precision.js';
 import type { OnProgress } from '../train/progress.js';
+import { requireTrunk } from './bank.js';
 import { branch, requireBranch } from './branch.js';
 import { domainHistogram, type MethodResult, oneHot, type PretrainContext, textHash } from './context.js';
 import { embeddingSize, pretrainHypernetwork } from './hypernetwork.js';
@@ -69,7 +70,10 @@ export interface PretrainOptions {
   readonly domainShare?: number | undefined;
   /** Finished run with the same settings but fewer tokens, schedule 'wsd': goes on from the end of its plateau. */
   readonly from?: string | undefined;
-  /** Mixture: share of the tokens for the common trunk. Default 0.5; 0 is the paper's form. */
+  /**
+   * Share of the tokens that train the plain small model first, which the rest grows from. Mixture: default 0.5, 0 is the
+   * paper's form. Bank with a shared slice: below 1, default 0.
+   */
   readonly trunkShare?: number | undefined;
   /** Tokens a step. Default 4096. */
   readonly batchTokens?: number | undefined;
@@ -171,6 +175,9 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
     ? undefined
     : await domainCorpus(options.domain!, tokenizer, { maxTokens: options.domainTokens, signal: options.signal });
   if (domainShare > 0) requireWindows(cutWindows(domain!, model.contextLength), 'the domain');
+  const bank = bankOf(method, model, options, clusters);
+  const trunkShare = options.trunkShare ?? (method === 'mixture' ? 0.5 : 0);
+  if (bank !== null) requireTrunk(bank, trunkShare);
   const embedder = clusters === undefined ? undefined : loadEmbedder(options.corpus, backend);
   const config: RunConfig = {
     format: 'sweetspot-run',
@@ -178,7 +185,7 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
     method,
     tokenizerHash: corpus.tokenizerHash,
     model,
-    bank: bankOf(method, model, options, clusters),
+    bank,
     mixtures: method === 'soup' ? mixturesOf(options.mixtures, batch) : null,
     clusters: clusters?.count ?? 0,
     tokens: options.tokens,
@@ -190,7 +197,7 @@ export async function pretrain(options: PretrainOptions): Promise<RunResult> {
     zeroOutputs: options.zeroOutputs ?? false,
     precision: choosePrecision(backend, options.precision ?? startedPrecision(options.out)),
     seed: options.seed ?? 0,
-    trunkShare: method === 'mixture' ? (options.trunkShare ?? 0.5) : 0,
+    trunkShare: method === 'mixture' || bank !== null ? trunkShare : 0,
     domainShare,
     domain: domainShare > 0 ? textHash(domain!) : null,
     histogram:

@@ -54,7 +54,7 @@ export interface RunConfig {
   /** Of the matrix products of training. */
   readonly precision: Precision;
   readonly seed: number;
-  /** Mixture: share of the tokens that train the common trunk before the experts part. */
+  /** Mixture and banks: share of the tokens that train the plain model before the experts part or the bank grows. */
   readonly trunkShare: number;
   /** Soup: the law of the histograms that batches are drawn from. */
   readonly mixtures: MixtureOptions | null;

@@ -72,7 +72,7 @@ const ONLY: readonly (readonly [flag: string, name: keyof Flags, methods: readon
   ['--mlp-width', 'mlpWidth', ['soup', 'hypernetwork']],
   ['--mixtures', 'mixtures', ['soup']],
   ['--support', 'support', ['soup']],
-  ['--trunk-share', 'trunkShare', ['mixture']],
+  ['--trunk-share', 'trunkShare', ['mixture', ...BANKS]],
   ['--experts', 'experts', ['routed']],
   ['--top-k', 'topK', ['routed']],
   ['--expert-width', 'expertWidth', ['routed']],
@@ -159,7 +159,7 @@ export function pretrain(program: Command): void {
     )
     .option(
       '--trunk-share <x>',
-      'mixture: share of the tokens for the common trunk (default: 0.5)',
+      'mixture: share of the tokens for the common trunk (default: 0.5); banks: for the plain model they grow from (default: 0)',
       real('--trunk-share'),
     )
     .option('--experts <n>', 'routed: experts of a layer (default: 8)', count('--experts'))
