@@ -2,12 +2,11 @@
 // are done, from the steps they took.
 
 import { defined } from '../backend/options.js';
-import type { ExpertChoice } from '../methods/choose.js';
 import { bankConfig, transformerConfig } from '../models/config.js';
 import { bankStepFlops, forwardFlops, trainingFlops } from '../models/cost.js';
 import { groupSlots } from '../train/step.js';
 import { hasBank } from './methods.js';
-import type { Basis } from './plan.js';
+import type { Basis, Candidate } from './plan.js';
 import { bankOptions } from './plan.js';
 import type { Finetune } from './schema.js';
 
@@ -34,7 +33,7 @@ export function trainingCost(sizes: Sizes): number {
 export const forwardCost = (sizes: Sizes, tokens: number): number => forwardFlops(modelOf(sizes)) * tokens;
 
 /** Evaluation on the test text; choosing by loss evaluates every expert on the domain's text too. */
-export const startCost = (sizes: Sizes, choice: ExpertChoice | number, size: number): number =>
+export const startCost = (sizes: Sizes, choice: Candidate, size: number): number =>
   forwardCost(sizes, sizes.testTokens) +
   (choice === 'lowest-loss' && sizes.basis.settings.clusters !== undefined
     ? forwardCost(sizes, size * sizes.basis.settings.clusters)

@@ -5,7 +5,7 @@
 //   start    where a domain starts: the chosen model, and its perplexity before fine-tuning
 //   tune     fine-tuning from a start, and the perplexity after it
 import { defined } from '../backend/options.js';
-import type { ExpertChoice } from '../methods/choose.js';
+import type { ENSEMBLE, ExpertChoice } from '../methods/choose.js';
 import type { PretrainOptions } from '../methods/pretrain.js';
 import type { BankConfig } from '../models/config.js';
 import type { Variant } from './grid.js';
@@ -15,6 +15,9 @@ export interface Text {
   readonly name: string;
   readonly paths: readonly string[];
 }
+
+/** What a choice tries; a number is the expert of that cluster. */
+export type Candidate = ExpertChoice | typeof ENSEMBLE | number;
 
 /** A model before it has weights: what determines its shape and training. */
 export interface Basis {
@@ -36,7 +39,9 @@ export type Work =
       readonly train: Text;
       readonly size: number;
       readonly heldout: number;
-      readonly choice: ExpertChoice | number;
+      readonly choice: Candidate;
+      /** Of an ensemble: experts at most. */
+      readonly members?: number | undefined;
       readonly test: Text;
     }
   | {

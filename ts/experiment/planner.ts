@@ -1,13 +1,14 @@
 // From an experiment to a plan. The name of a cell ends in a hash of all that determines its result, text included, so that
 // what is asked for twice is one cell, and a file that grows repeats nothing.
 import { compactCount } from '../io/numbers.js';
-import { EXPERT_CHOICES, type ExpertChoice } from '../methods/choose.js';
+import { ENSEMBLE, EXPERT_CHOICES } from '../methods/choose.js';
+import { MEMBERS } from '../methods/ensemble.js';
 import { VOCABULARY } from './check.js';
 import { forwardCost, type Sizes, startCost, trainingCost, tuneCost } from './estimate.js';
 import { type Variant, variantsOf } from './grid.js';
 import { fingerprint, shortHash, slug } from './hash.js';
 import { SYSTEM_METHODS, type SystemMethod } from './methods.js';
-import type { Basis, Cell, Plan, PlannedRow, Text, Work } from './plan.js';
+import type { Basis, Candidate, Cell, Plan, PlannedRow, Text, Work } from './plan.js';
 import type { Choice, Experiment, Finetune, Settings } from './schema.js';
 
 /** Raise it when the same key would mean another result. */
@@ -35,8 +36,6 @@ interface Task {
   readonly size: number;
   readonly finetune: Finetune;
 }
-
-type Candidate = ExpertChoice | number;
 
 /**
  * @param corpus.folder where the corpus is or will be
@@ -78,7 +77,7 @@ export function planExperiment(
             };
             const pairs = candidatesOf(subject, choice).map((candidate) => {
               const start = planner.start(task, candidate);
-              return { start, tunes: tuned ? [planner.tune(task, candidate, start)] : [] };
+              return { start, tunes: tuned && candidate !== ENSEMBLE ? [planner.tune(task, candidate, start)] : [] };
             });
             const starts = pairs.map(({ start }) => start);
             const tunes = pairs.flatMap((pair) => pair.tunes);
@@ -169,6 +168,7 @@ class Planner {
     const { subject, run, train, test, size, finetune } = task;
     const { method, basis, cost, tail, variant } = subject;
     const heldout = finetune.heldout ?? 0.1;
+    const members = candidate === ENSEMBLE ? (variant.entry.ensembleExperts ?? MEMBERS) : undefined;
     // What does not look at the text of the domain is the same for every size.
     const looks = method.experts || method.pretraining === 'domain';
     return this.#add(
@@ -180,13 +180,14 @@ class Planner {
         domain: train.name,
         train: looks ? [this.#print(train), size, heldout] : null,
         choice: method.experts ? candidate : null,
+        members,
         test: this.#print(test),
         testTokens: this.#experiment.testTokens,
       },
       {
         needs: run === null ? [] : [run],
-        flops: startCost(cost, candidate, size),
-        work: { kind: 'start', basis, run, train, size, heldout, choice: candidate, test },
+        flops: startCost(cost, candidate, size) * (members ?? 1),
+        work: { kind: 'start', basis, run, train, size, heldout, choice: candidate, members, test },
       },
     );
   }

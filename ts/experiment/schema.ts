@@ -3,7 +3,7 @@
 // To add a setting: give it a line in `settings`, name it in the methods that read it (methods.ts), use it in `pretrainOptions` (plan.ts).
 import * as z from 'zod';
 import { parseCount } from '../io/numbers.js';
-import { EXPERT_CHOICES } from '../methods/choose.js';
+import { ENSEMBLE, EXPERT_CHOICES } from '../methods/choose.js';
 import { SLICE_TYPES } from '../nn/parameters.js';
 import { SCHEDULE_SHAPES } from '../optim/schedule.js';
 import { PRECISIONS } from '../train/precision.js';
@@ -32,8 +32,8 @@ const paths = many(z.string().min(1));
 const share = z.number().min(0).max(1);
 const rate = z.number().positive().max(10);
 
-export const CHOICES = [...EXPERT_CHOICES, 'all'] as const;
-/** `all` fine-tunes the expert of every cluster and keeps the best. */
+export const CHOICES = [...EXPERT_CHOICES, ENSEMBLE, 'all'] as const;
+/** `all` fine-tunes the expert of every cluster and keeps the best; `ensemble` averages predictions and is not fine-tuned. */
 export type Choice = (typeof CHOICES)[number];
 
 /** Every setting of pretraining there is. What each means: `PretrainOptions` (methods/pretrain.ts) and docs/experiments.md. */
@@ -170,6 +170,8 @@ export interface SystemEntry {
   readonly name: string;
   readonly method: string;
   readonly expert: readonly Choice[];
+  /** Experts of an ensemble at most. */
+  readonly ensembleExperts?: number | undefined;
   readonly finetune: boolean;
   readonly grid: { readonly [K in SettingName]?: readonly unknown[] };
 }
@@ -180,16 +182,18 @@ export const systemSchema = (method: string, names: readonly SettingName[], expe
     .strictObject({
       name,
       method: z.literal(method),
-      ...(experts ? { expert: many(z.enum(CHOICES)).optional() } : {}),
+      ...(experts ? { expert: many(z.enum(CHOICES)).optional(), ensembleExperts: count().optional() } : {}),
       finetune: z.boolean().optional(),
       ...grid([...COMMON, ...names]),
     })
     .transform((all): SystemEntry => {
-      const { name, method, expert, finetune, ...rest } = all as unknown as SystemEntry['grid'] & Partial<SystemEntry>;
+      const { name, method, expert, ensembleExperts, finetune, ...rest } = all as unknown as SystemEntry['grid'] &
+        Partial<SystemEntry>;
       return {
         name: name!,
         method: method!,
         expert: expert ?? ['histogram'],
+        ensembleExperts,
         finetune: finetune ?? true,
         grid: rest as SystemEntry['grid'],
       };
