@@ -27,7 +27,7 @@ export interface SystemMethod {
 
 /** Methods whose weights come out of a bank, and the settings of one. */
 export const hasBank = (method: string): boolean => SYSTEM_METHODS[method]!.settings.includes('slices');
-const BANK = ['slices', 'expertVector', 'projectedLayers', 'shared', 'sliceType', 'trunkShare'] as const;
+const BANK = ['slices', 'expertVector', 'projectedLayers', 'shared', 'sliceType', 'sliceRank', 'trunkShare'] as const;
 
 export const SYSTEM_METHODS: Readonly<Record<string, SystemMethod>> = {
   slm: { pretraining: 'shared', settings: [], experts: false, start: startWithExperts, generic: genericOfWhole },

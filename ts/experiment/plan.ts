@@ -97,8 +97,8 @@ export interface Plan {
 }
 
 export const bankOptions = (settings: Settings): Partial<Omit<BankConfig, 'experts'>> => {
-  const { slices, expertVector, projectedLayers, shared, sliceType, mlpWidth } = settings;
-  return defined({ slices, expertVector, projectedLayers, shared, sliceType, mlpWidth });
+  const { slices, expertVector, projectedLayers, shared, sliceType, sliceRank, mlpWidth } = settings;
+  return defined({ slices, expertVector, projectedLayers, shared, sliceType, sliceRank, mlpWidth });
 };
 
 /** What `pretrain` is called with, but for folders. */

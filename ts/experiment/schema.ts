@@ -59,6 +59,7 @@ export const settings = {
   projectedLayers: z.array(count(0)),
   shared: z.boolean(),
   sliceType: z.enum(SLICE_TYPES as ['f32', 'bf16']),
+  sliceRank: count(0),
   mlpWidth: count(),
   mixtures: count(),
   support: z.array(count()),

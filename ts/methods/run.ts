@@ -182,7 +182,7 @@ export class RunFolder implements Disposable {
 export function withDefaults(config: unknown): unknown {
   const given = config as { readonly bank?: object | null; readonly model?: object };
   const bank = given.bank
-    ? { conditioning: 'cluster', conditionSize: 0, mlpWidth: 0, sliceType: 'f32', ...given.bank }
+    ? { conditioning: 'cluster', conditionSize: 0, mlpWidth: 0, sliceType: 'f32', sliceRank: 0, ...given.bank }
     : given.bank;
   const model = given.model && { moe: null, ...given.model };
   return {

@@ -34,6 +34,7 @@ interface Flags {
   /** False after --no-shared. */
   readonly shared: boolean;
   readonly sliceType?: SliceType;
+  readonly sliceRank?: number;
   readonly experts?: number;
   readonly topK?: number;
   readonly expertWidth?: number;
@@ -69,6 +70,7 @@ const ONLY: readonly (readonly [flag: string, name: keyof Flags, methods: readon
   ['--expert-vector', 'expertVector', BANKS],
   ['--projected-layers', 'projectedLayers', BANKS],
   ['--slice-type', 'sliceType', BANKS],
+  ['--slice-rank', 'sliceRank', BANKS],
   ['--mlp-width', 'mlpWidth', ['soup', 'hypernetwork']],
   ['--mixtures', 'mixtures', ['soup']],
   ['--support', 'support', ['soup']],
@@ -149,6 +151,11 @@ export function pretrain(program: Command): void {
         '--slice-type <name>',
         'the same: how slices are kept; bf16 takes half the memory and less time (default: f32)',
       ).choices(SLICE_TYPES),
+    )
+    .option(
+      '--slice-rank <n>',
+      'the same: slices are products of two factors of this rank (default: 0, dense)',
+      count('--slice-rank', 0),
     )
     .option('--mlp-width <n>', 'soup, hypernetwork: hidden width of the MLP (default: 64)', count('--mlp-width'))
     .option('--mixtures <n>', 'soup: histograms drawn for a step (default: 4)', count('--mixtures'))
@@ -262,6 +269,7 @@ export function pretrain(program: Command): void {
         mlpWidth: flags.mlpWidth,
         shared: flags.shared,
         sliceType: flags.sliceType,
+        sliceRank: flags.sliceRank,
       }),
       moe: given({
         experts: flags.experts,
