@@ -53,6 +53,7 @@ export {
 } from './experiment/run.js';
 export type { Experiment } from './experiment/schema.js';
 export type { ExpertChoice, Placement } from './methods/choose.js';
+export { type EnsembleOptions, type EnsembleResult, evaluateEnsemble } from './methods/ensemble.js';
 export { type DomainEvaluation, type EvaluateOptions, type EvaluateResult, evaluate } from './methods/evaluate.js';
 export { PRESETS, type Preset, type PresetName } from './methods/presets.js';
 export { type PretrainOptions, pretrain } from './methods/pretrain.js';

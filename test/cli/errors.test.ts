@@ -171,6 +171,15 @@ const cases: readonly (readonly [title: string, args: string[], exit: 1 | 2, cod
   ['altered weights', tune('run-altered', 'good.jsonl'), 1, 'CORRUPT', /main\.safetensors/],
   ['a damaged config', tune('run-bad-config', 'good.jsonl'), 1, 'CORRUPT', /config\.json/],
   ['an unknown expert choice', tune('run', 'good.jsonl', '--expert', 'best'), 2, 'USAGE', /best/],
+  ['specializing an ensemble', tune('run', 'good.jsonl', '--expert', 'ensemble'), 2, 'USAGE', /evaluation only/],
+  [
+    'an ensemble without experts',
+    ['evaluate', 'run', '--text', 'good.jsonl', '--domain', 'good.jsonl', '--expert', 'ensemble'],
+    2,
+    'USAGE',
+    /needs experts/,
+  ],
+  ['a domain for one model', ['evaluate', 'model', '--text', 'good.jsonl', '--domain', 'x'], 2, 'USAGE', /--domain/],
   ['nothing held out', tune('run', 'good.jsonl', '--heldout', '0'), 2, 'USAGE', /heldout/],
   ['evaluating no model', ['evaluate', 'hollow', '--text', 'good.jsonl'], 1, 'INPUT', /hollow/],
   [

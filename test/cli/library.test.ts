@@ -22,6 +22,7 @@ test('exports are added and removed on purpose only', (t) => {
     'entropy',
     'evaluate',
     'evaluateCorpus',
+    'evaluateEnsemble',
     'externalEmbedder',
     'generate',
     'generateText',

@@ -83,7 +83,7 @@ for (const method of ['slm', 'importance', 'mixture', 'projected', 'routed']) {
     if (method === 'projected') {
       const sizes = { slices: 3, expertVector: 2, projectedLayers: [1], shared: false, experts: 2 };
       const byCluster = { conditioning: 'cluster', conditionSize: 0, mlpWidth: 0 };
-      t.deepEqual(config.bank, { ...sizes, ...byCluster, sliceType: 'bf16' });
+      t.deepEqual(config.bank, { ...sizes, ...byCluster, sliceType: 'bf16', sliceRank: 0 });
     }
 
     const made = await json<{

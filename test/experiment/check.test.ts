@@ -224,3 +224,26 @@ test('the map of clusters: distances along the main directions', (t) => {
   t.true(Math.max(...y.map(Math.abs)) < 0.2);
   t.true(explained[0] > 0.99 && explained[1] < 0.01);
 });
+
+test('banks that cannot be are told of before any training', async (t) => {
+  const bank = { method: 'projected', clusters: 3 };
+  const { code, list } = await problems(
+    tiny({
+      systems: [
+        { name: 'one', ...bank, shared: false, trunkShare: 0.5 },
+        { name: 'two', ...bank, method: 'soup', trunkShare: [0.5, 1] },
+        { name: 'three', ...bank, sliceRank: 4, sliceType: 'bf16' },
+        { name: 'four', ...bank, sliceRank: [0, 4], trunkShare: 0.5, expert: 'ensemble', ensembleExperts: 2 },
+        { name: 'five', method: 'slm', sliceRank: 4 },
+      ],
+    }),
+  );
+  t.is(code, 'SWEETSPOT_USAGE');
+  const expected = [/^systems\[4\].*sliceRank/, /^one: .*shared slice/, /^two \(.*1\): trunkShare/, /^three: .*f32/];
+  expected.forEach((pattern) => {
+    t.true(
+      list.some((line) => pattern.test(line)),
+      `${pattern}\n${list.join('\n')}`,
+    );
+  });
+});

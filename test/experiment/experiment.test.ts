@@ -21,7 +21,7 @@ const GRID = tiny({
   sizes: [2000, { tokens: 3000, finetune: { steps: 25 } }],
   systems: [
     { name: 'slm', method: 'slm' },
-    { name: 'projected', method: 'projected', clusters: 3, slices: 2, expert: ['histogram', 'all'] },
+    { name: 'projected', method: 'projected', clusters: 3, slices: 2, expert: ['histogram', 'ensemble', 'all'] },
     { name: 'mixture', method: 'mixture', clusters: 3, expert: 'lowest-loss', finetune: false },
     { name: 'importance', method: 'importance', clusters: [2, 3], packing: 'best-fit' },
     { name: 'domain-only', method: 'domain-only' },
@@ -38,7 +38,7 @@ test.serial('every method, from a value in a program', async (t) => {
       3 + 2 * 2,
       3,
       // slm, domain-only: one a domain. mixture: a size and domain. importance: the same, twice. projected: also an expert.
-      2 + 2 + 4 + 8 + 4 * (1 + 3),
+      2 + 2 + 4 + 8 + 4 * (2 + 3),
       4 + 4 + 8 + 4 * (1 + 3),
     ],
   );
@@ -65,7 +65,7 @@ test.serial('every method, from a value in a program', async (t) => {
       row.after === null || row.before === null || row.after.perplexity < row.before.perplexity,
       `${name} ${row.domain}`,
     );
-    t.is(row.after === null, method === 'mixture');
+    t.is(row.after === null, method === 'mixture' || row.choice === 'ensemble');
     t.is(row.before === null, method === 'domain-only');
     t.is(row.entropy !== null, ['importance', 'mixture', 'projected'].includes(method));
     t.is(row.steps === null || row.size !== 3000 || row.steps <= 25, true);
@@ -80,6 +80,13 @@ test.serial('every method, from a value in a program', async (t) => {
     const one = group('projected, histogram').rows.find(({ domain }) => domain === row.domain)!;
     t.is(row.cells.tunes.length, 3);
     t.true(row.specialization.tuning.flops > 2 * one.specialization.tuning.flops);
+  }
+  // An ensemble costs its members in every answer, and is not fine-tuned.
+  for (const row of group('projected, ensemble').rows) {
+    const one = group('projected, histogram').rows.find(({ domain }) => domain === row.domain)!;
+    t.is(row.inference.flops, 3 * one.inference.flops);
+    t.is(row.inference.parameters, 3 * one.inference.parameters);
+    t.deepEqual(row.cells.tunes, []);
   }
   // Costs: importance sampling pays for pretraining once a domain, the others once.
   t.is(group('importance (clusters 3)').genericFlops, 0);

@@ -10,7 +10,7 @@ import {
   instantiate,
 } from '../../ts/models/bank.js';
 import { bankConfig } from '../../ts/models/config.js';
-import { denseParameterCount, forwardFlops } from '../../ts/models/cost.js';
+import { bankParameterCount, bankStepFlops, denseParameterCount, forwardFlops } from '../../ts/models/cost.js';
 import { layerNames, transformerParameters } from '../../ts/models/transformer.js';
 import { fromTiles, ParameterSet, toTiles } from '../../ts/nn/parameters.js';
 import { bf16ToF32, f32ToBf16 } from '../../ts/tensor/float16.js';
@@ -21,15 +21,17 @@ import { TestStep } from '../support/train_step.js';
 
 const config = smallConfig(64);
 
-for (const [shared, sliceType] of [
-  [true, 'f32'],
-  [false, 'f32'],
-  [true, 'bf16'],
+for (const [shared, sliceType, sliceRank] of [
+  [true, 'f32', 0],
+  [false, 'f32', 0],
+  [true, 'bf16', 0],
+  [true, 'f32', 2],
 ] as const) {
-  test(`every window is computed with the weights of its own cluster, shared slice ${shared}, slices ${sliceType}`, async (t) => {
+  const name = `shared slice ${shared}, slices ${sliceType} of rank ${sliceRank}`;
+  test(`every window is computed with the weights of its own cluster, ${name}`, async (t) => {
     const backend = openBackend();
     const given = { experts: 4, slices: 3, expertVector: 2, projectedLayers: [1] };
-    const bank = bankConfig(config, { ...given, shared, sliceType });
+    const bank = bankConfig(config, { ...given, shared, sliceType, sliceRank });
     const [B, T] = [4, config.contextLength];
     const random = new Prng(1);
     const tokens = Int32Array.from({ length: B * T }, () => random.int(64));
@@ -46,8 +48,9 @@ for (const [shared, sliceType] of [
       { bank },
     );
     together.parameters.initialize(1);
-    for (const name of Object.values(bankNames(1)).slice(1)) {
-      const size = together.parameters.tensor(name).shape.reduce((a, b) => a * b, 1);
+    for (const { name, kind, shape } of together.parameters.specs) {
+      if (kind !== 'slices' && kind !== 'factors') continue;
+      const size = shape.reduce((a, b) => a * b, 1);
       together.parameters.write(
         name,
         Float32Array.from({ length: size }, () => 0.1 * random.normal()),
@@ -145,9 +148,32 @@ test('tiles and rows are inverse', (t) => {
   t.is(toTiles(rows, 3)[256], 512);
 });
 
+test('low-rank slices: the bank starts as its shared slice, and forms that cannot be are refused', async (t) => {
+  const backend = openBackend();
+  const bank = bankConfig(config, { experts: 4, slices: 3, sliceRank: 2 });
+  const parameters = new ParameterSet(backend, bankParameters(config, bank), { trainable: false });
+  parameters.initialize(1);
+  const values = await parameters.readAll();
+  const dense = await instantiate(backend, config, bank, parameters, values.get(EXPERTS)!.slice(0, 3));
+  for (const { name } of transformerParameters(config)) t.deepEqual(dense.get(name), values.get(name), name);
+  parameters.dispose();
+  for (const given of [{ sliceRank: 33 }, { sliceRank: 1.5 }, { sliceRank: -1 }])
+    t.throws(() => bankConfig(config, { experts: 4, ...given }), { code: 'SWEETSPOT_USAGE', message: /sliceRank/ });
+  for (const given of [{ shared: false }, { sliceType: 'bf16' as const }])
+    t.throws(() => bankConfig(config, { experts: 4, sliceRank: 2, ...given }), {
+      code: 'SWEETSPOT_USAGE',
+      message: /low-rank slices/,
+    });
+  await backend.close();
+});
+
 test('sizes and costs by hand', (t) => {
   const small = smallConfig(64, { contextLength: 24 });
   const layer = 32 + 3 * 32 * 32 + 32 * 32 + 32 + 3 * 32 * 48;
   t.is(denseParameterCount(small), 64 * 32 + 2 * layer + 32);
+  const bank = bankConfig(small, { experts: 4, slices: 3, expertVector: 5, sliceRank: 2, projectedLayers: [1] });
+  const factors = 3 * 2 * (2 * 48 + 32 + 32 + 48);
+  t.is(bankParameterCount(small, bank), denseParameterCount(small) + 4 * 5 + 5 * 3 + factors);
+  t.is(bankStepFlops(small, bank, 7), 3 * 2 * 7 * (3 * 2) * (3 * 32 * 48));
   t.is(forwardFlops(small), 2 * (2 * (4 * 32 * 32 + 3 * 32 * 48) + 64 * 32) + 2 * 2 * 24 * 32);
 });

@@ -43,6 +43,13 @@ const cases: readonly {
   ...Object.entries(LAYOUTS).map(([name, given]) => ({ name, batch, given, options: {} })),
   { name: 'bank with a shared slice', batch: { ...batch, ...groups }, given: {}, options: { bank } },
   { name: 'bank with a slot to spare', batch: { ...batch, ...spare }, given: {}, options: { bank } },
+  { name: 'low-rank slices', batch: { ...batch, ...groups }, given: {}, options: { bank: { ...bank, sliceRank: 2 } } },
+  {
+    name: 'low-rank slices with a slot to spare',
+    batch: { ...batch, ...spare },
+    given: {},
+    options: { bank: { ...bank, sliceRank: 2 } },
+  },
   { name: 'bank without', batch: { ...batch, ...groups }, given: {}, options: { bank: { ...bank, shared: false } } },
 ];
 

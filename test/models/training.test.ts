@@ -21,6 +21,7 @@ const plain = { ...ADAMW, weightDecay: 0 };
 const cases = [
   ...Object.entries(LAYOUTS).map(([name, given]) => ({ name, given, bank: undefined })),
   { name: 'bank', given: {}, bank },
+  { name: 'bank of low rank', given: {}, bank: { ...bank, sliceRank: 2 } },
   { name: 'bank in bf16', given: {}, bank: { ...bank, sliceType: 'bf16' as const } },
 ];
 

@@ -17,10 +17,10 @@ import { smallConfig, smallTokenizer, TEXTS } from '../support/models.js';
 
 const STEPS = 24;
 
-async function setUp(backend: Backend, sliceType: SliceType = 'f32') {
+async function setUp(backend: Backend, slices: { sliceType?: SliceType; sliceRank?: number } = {}) {
   const tokenizer = await smallTokenizer();
   const config = smallConfig(tokenizer.vocabSize);
-  const bank = bankConfig(config, { experts: 3, slices: 2, sliceType });
+  const bank = bankConfig(config, { experts: 3, slices: 2, ...slices });
   const corpus = Corpus.fromTexts(TEXTS, tokenizer);
   const windows = cutWindows(corpus, config.contextLength);
   const clusters = Int32Array.from({ length: windows.count }, (_, i) => windows.document[i]! % 3);
@@ -63,10 +63,11 @@ const folder = () => {
   return path_;
 };
 
-for (const sliceType of SLICE_TYPES) {
-  test(`interrupted at random steps and resumed, a stage gives the same bits and the same loss, slices ${sliceType}`, async (t) => {
+for (const slices of [...SLICE_TYPES.map((sliceType) => ({ sliceType })), { sliceRank: 3 }]) {
+  const name = `slices ${Object.entries(slices)}`;
+  test(`interrupted at random steps and resumed, a stage gives the same bits and the same loss, ${name}`, async (t) => {
     const backend = openBackend();
-    const { run } = await setUp(backend, sliceType);
+    const { run } = await setUp(backend, slices);
     const whole = (await run(undefined))!;
     const random = new Prng('interrupt');
     for (let trial = 0; trial < 3; trial++) {
@@ -81,11 +82,11 @@ for (const sliceType of SLICE_TYPES) {
     await backend.close();
   });
 
-  test(`the loss text is the same with 1 and 2 threads, slices ${sliceType}`, async (t) => {
+  test(`the loss text is the same with 1 and 2 threads, ${name}`, async (t) => {
     const texts: string[] = [];
     for (const threads of [1, 2]) {
       const backend = openBackend({ threads });
-      const { run } = await setUp(backend, sliceType);
+      const { run } = await setUp(backend, slices);
       texts.push((await run(undefined))!.losses.join('\n'));
       await backend.close();
     }

@@ -59,6 +59,11 @@ export async function evaluateCorpus(
   const count = windowsWithin(windows, options.maxTokens);
   const losses = await windowLosses(backend, config, parameters, corpus, { ...options, windows, count });
   const total = losses.reduce((sum, loss) => sum + loss, 0);
+  return evaluationOf(corpus, windows, count, total);
+}
+
+/** The figures of the first `count` windows of a corpus, of which `total` is the sum of -log p (nats). */
+export function evaluationOf(corpus: Corpus, windows: Windows, count: number, total: number): Evaluation {
   const { tokens, bytes, documents } = textOf(corpus, windows, count);
   const nll = total / tokens;
   return {
@@ -86,11 +91,16 @@ export function macroAverage(
   };
 }
 
+export interface LossOptions extends Omit<EvaluationOptions, 'maxTokens'> {
+  /** Cut at config.contextLength. Default: those of the corpus. */
+  readonly windows?: Windows | undefined;
+  /** Only the first so many windows. */
+  readonly count?: number | undefined;
+}
+
 /**
  * Sums of -log p (nats) over the predictions of each window: what experts are compared by, window for window.
  *
- * @param options.windows cut at config.contextLength; default: those of the corpus
- * @param options.count only the first so many windows
  * @returns (windows)
  * @throws SweetspotError like `evaluateCorpus`
  */
@@ -99,11 +109,50 @@ export async function windowLosses(
   config: TransformerConfig,
   parameters: ParameterSet,
   corpus: Corpus,
-  options: Omit<EvaluationOptions, 'maxTokens'> & { readonly windows?: Windows; readonly count?: number } = {},
+  options: LossOptions = {},
 ): Promise<Float64Array> {
-  const { batchTokens = 4096, signal, onProgress } = options;
+  const windows = options.windows ?? cutWindows(corpus, config.contextLength);
+  const losses = new Float64Array(options.count ?? windows.count);
+  await predict(backend, config, parameters, corpus, windows, options, (window, values) => {
+    for (const value of values) losses[window]! += value;
+  });
+  return losses;
+}
+
+/**
+ * -log p (nats) of every prediction, window after window: what output ensembles are made of.
+ *
+ * @returns (predictions)
+ * @throws SweetspotError like `evaluateCorpus`
+ */
+export async function tokenLosses(
+  backend: Backend,
+  config: TransformerConfig,
+  parameters: ParameterSet,
+  corpus: Corpus,
+  options: LossOptions = {},
+): Promise<Float32Array> {
   const windows = options.windows ?? cutWindows(corpus, config.contextLength);
   const count = options.count ?? windows.count;
+  const begins = new Float64Array(count + 1);
+  for (let i = 0; i < count; i++) begins[i + 1] = begins[i]! + windows.length[i]!;
+  const losses = new Float32Array(begins[count]!);
+  await predict(backend, config, parameters, corpus, windows, options, (window, values) => {
+    losses.set(values, begins[window]!);
+  });
+  return losses;
+}
+
+/** Computes the windows in batches; `visit` gets the -log p of each window's predictions, windows in any order. */
+async function predict(
+  backend: Backend,
+  config: TransformerConfig,
+  parameters: ParameterSet,
+  corpus: Corpus,
+  windows: Windows,
+  { batchTokens = 4096, signal, onProgress, count = windows.count }: LossOptions,
+  visit: (window: number, losses: Float32Array) => void,
+): Promise<void> {
   const vocabSize = corpus.tokenizer().vocabSize;
   if (!Number.isInteger(batchTokens) || batchTokens < 1)
     throw usage('batchTokens', 'an integer of 1 or more', batchTokens);
@@ -124,7 +173,6 @@ export async function windowLosses(
   }
   let total = 0;
   for (let i = 0; i < count; i++) total += windows.length[i]!;
-  const losses = new Float64Array(count);
   let done = 0;
   for (const { time, members } of byLength(windows, count)) {
     const batch = Math.min(Math.max(1, Math.floor(batchTokens / time)), members.length);
@@ -136,7 +184,7 @@ export async function windowLosses(
       const values = await rows;
       part.forEach((window, b) => {
         const length = windows.length[window]!;
-        for (let t = 0; t < length; t++) losses[window]! += values[b * time + t]!;
+        visit(window, values.subarray(b * time, b * time + length));
         done += length;
       });
       onProgress?.(done, total);
@@ -158,7 +206,6 @@ export async function windowLosses(
       pass.release();
     }
   }
-  return losses;
 }
 
 /** The model and its loss for batches of one shape (B, T), with the buffers of its inputs. */
@@ -240,7 +287,8 @@ function byLength(windows: Windows, count: number): { time: number; members: num
   return groups.filter(({ members }) => members.length > 0);
 }
 
-function windowsWithin(windows: Windows, maxTokens = Number.POSITIVE_INFINITY): number {
+/** How many windows, from the first on, predict at most `maxTokens`; at least one. Throws SWEETSPOT_USAGE. */
+export function windowsWithin(windows: Windows, maxTokens = Number.POSITIVE_INFINITY): number {
   if (!(maxTokens >= 1)) throw usage('maxTokens', 'a number of 1 or more', maxTokens);
   let predictions = windows.length[0] ?? 0;
   let count = Math.min(1, windows.count);

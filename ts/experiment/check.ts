@@ -9,6 +9,7 @@ import { loadClusters } from '../data/clusters.js';
 import { Corpus, domainCorpus } from '../data/corpus.js';
 import { readDocuments } from '../data/readers.js';
 import { cutWindows } from '../data/windows.js';
+import { requireTrunk } from '../methods/bank.js';
 import { bankParameters } from '../models/bank.js';
 import { bankConfig, transformerConfig } from '../models/config.js';
 import { teacherSettings } from '../train/teacher.js';
@@ -113,8 +114,11 @@ function checkVariants(
     if (hasBank(method) || hasRouters(method)) {
       attempt(once, label, () => {
         const model = modelOf({ basis: { method, settings, sizes, context }, vocabSize });
-        if (hasBank(method))
-          bankParameters(model, bankConfig(model, { ...bankOptions(settings), experts: settings.clusters ?? 2 }));
+        if (hasBank(method)) {
+          const bank = bankConfig(model, { ...bankOptions(settings), experts: settings.clusters ?? 2 });
+          bankParameters(model, bank);
+          requireTrunk(bank, settings.trunkShare ?? 0);
+        }
       });
     }
   }

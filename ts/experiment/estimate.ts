@@ -2,13 +2,12 @@
 // are done, from the steps they took.
 
 import { defined } from '../backend/options.js';
-import type { ExpertChoice } from '../methods/choose.js';
 import { routedModel } from '../methods/routed.js';
 import { bankConfig, transformerConfig } from '../models/config.js';
 import { bankStepFlops, forwardFlops, loraTrainingFlops, trainingFlops } from '../models/cost.js';
 import { groupSlots } from '../train/step.js';
 import { hasBank, hasRouters } from './methods.js';
-import { type Basis, bankOptions, routedOptions } from './plan.js';
+import { type Basis, bankOptions, type Candidate, routedOptions } from './plan.js';
 import type { Tuning } from './tuning.js';
 
 export interface Sizes {
@@ -30,13 +29,14 @@ export function trainingCost(sizes: Sizes): number {
   if (!hasBank(method)) return dense;
   const batch = Math.max(1, Math.round((settings.batchTokens ?? 4096) / context));
   const bank = bankConfig(model, { ...bankOptions(settings), experts: settings.clusters! });
-  return dense + (settings.tokens! / (batch * context)) * bankStepFlops(model, bank, groupSlots(bank, batch));
+  const tokens = settings.tokens! * (1 - (settings.trunkShare ?? 0));
+  return dense + (tokens / (batch * context)) * bankStepFlops(model, bank, groupSlots(bank, batch));
 }
 
 export const forwardCost = (sizes: Sizes, tokens: number): number => forwardFlops(modelOf(sizes)) * tokens;
 
 /** Evaluation on the test text; choosing by loss evaluates every expert on the domain's text too. */
-export const startCost = (sizes: Sizes, choice: ExpertChoice | number, size: number): number =>
+export const startCost = (sizes: Sizes, choice: Candidate, size: number): number =>
   forwardCost(sizes, sizes.testTokens) +
   (choice === 'lowest-loss' && sizes.basis.settings.clusters !== undefined
     ? forwardCost(sizes, size * sizes.basis.settings.clusters)

@@ -9,12 +9,14 @@ import { cutWindows } from '../data/windows.js';
 import type { Evaluation } from '../eval/perplexity.js';
 import {
   chooseExpert,
+  ENSEMBLE,
   evaluateValues,
   expertValues,
   hasExperts,
   type Placement,
   untrained,
 } from '../methods/choose.js';
+import { chooseEnsemble, evaluateMembers } from '../methods/ensemble.js';
 import { peakRate, pretrain } from '../methods/pretrain.js';
 import { openRun, type RunConfig, type RunResult } from '../methods/run.js';
 import { finetuneFlops, finetuneSettings, splitHeldout } from '../methods/specialize.js';
@@ -132,14 +134,24 @@ async function startCell(context: ExecuteContext, work: Of<'start'>): Promise<St
   const { basis, choice } = work;
   const { run, model, tokenizer, config } = frame(context, basis, work.run);
   const { train } = await readDomain(work.train.paths, tokenizer, work.size, work.heldout, model.contextLength, signal);
+  const readTest = () => domainCorpus(work.test.paths, tokenizer, { maxTokens: plan.testTokens ?? undefined, signal });
+  if (choice === ENSEMBLE) {
+    const { members, ...chosen } = await chooseEnsemble(backend, run!, train, work.members, signal);
+    return {
+      ...chosen,
+      before: await evaluateMembers(backend, run!, chosen.weights, await readTest(), { signal }),
+      chooseFlops: 0,
+      trainTokens: train.tokens,
+      inferenceParameters: members * denseParameterCount(model),
+      inferenceFlops: members * forwardFlops(model),
+    };
+  }
   const method = SYSTEM_METHODS[basis.method]!;
   const chosen = await method.start({ backend, model, run, train, choice, seed: basis.seed, signal });
   const { values, ...placement } = chosen;
   let before: Evaluation | null = null;
-  if (method.pretraining !== 'never') {
-    const test = await domainCorpus(work.test.paths, tokenizer, { maxTokens: plan.testTokens ?? undefined, signal });
-    before = await evaluateValues(backend, { config }, values, test, { signal });
-  }
+  if (method.pretraining !== 'never')
+    before = await evaluateValues(backend, { config }, values, await readTest(), { signal });
   const passes = method.experts && choice === 'lowest-loss' ? basis.settings.clusters! : 0;
   const fitted = method.experts && choice === 'fitted' ? FIT.steps * FIT.batch * model.contextLength : 0;
   return {

@@ -5,7 +5,7 @@
 //   start    where a domain starts: the chosen model, and its perplexity before fine-tuning
 //   tune     fine-tuning from a start, and the perplexity after it
 import { defined } from '../backend/options.js';
-import type { ExpertChoice } from '../methods/choose.js';
+import type { ENSEMBLE, ExpertChoice } from '../methods/choose.js';
 import { muonOf, type Preset, withPreset } from '../methods/presets.js';
 import type { PretrainOptions } from '../methods/pretrain.js';
 import type { RoutedOptions } from '../methods/routed.js';
@@ -19,6 +19,9 @@ export interface Text {
   readonly name: string;
   readonly paths: readonly string[];
 }
+
+/** What a choice tries; a number is the expert of that cluster. */
+export type Candidate = ExpertChoice | typeof ENSEMBLE | number;
 
 /** A model before it has weights: what determines its shape and training. */
 export interface Basis {
@@ -45,7 +48,9 @@ export type Work =
       readonly train: Text;
       readonly size: number;
       readonly heldout: number;
-      readonly choice: ExpertChoice | number;
+      readonly choice: Candidate;
+      /** Of an ensemble: experts at most. */
+      readonly members?: number | undefined;
       readonly test: Text;
     }
   | {
@@ -114,8 +119,8 @@ export interface Plan {
 }
 
 export const bankOptions = (settings: Settings): Partial<Omit<BankConfig, 'experts'>> => {
-  const { slices, expertVector, projectedLayers, shared, sliceType, mlpWidth } = settings;
-  return defined({ slices, expertVector, projectedLayers, shared, sliceType, mlpWidth });
+  const { slices, expertVector, projectedLayers, shared, sliceType, sliceRank, mlpWidth } = settings;
+  return defined({ slices, expertVector, projectedLayers, shared, sliceType, sliceRank, mlpWidth });
 };
 
 export const routedOptions = ({ balance, routedLayers, ...settings }: Settings): RoutedOptions => {

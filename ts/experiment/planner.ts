@@ -2,7 +2,8 @@
 // what is asked for twice is one cell, and a file that grows repeats nothing.
 import { defined } from '../backend/options.js';
 import { compactCount } from '../io/numbers.js';
-import { EXPERT_CHOICES, type ExpertChoice } from '../methods/choose.js';
+import { ENSEMBLE, EXPERT_CHOICES } from '../methods/choose.js';
+import { MEMBERS } from '../methods/ensemble.js';
 import { presetOf } from '../methods/presets.js';
 import { type TeacherSettings, teacherSettings } from '../train/teacher.js';
 import { VOCABULARY } from './check.js';
@@ -10,7 +11,7 @@ import { forwardCost, type Sizes, startCost, trainingCost, tuneCost } from './es
 import { teacherOf, type Variant, variantsOf } from './grid.js';
 import { canonical, fingerprint, shortHash, slug } from './hash.js';
 import { SYSTEM_METHODS, type SystemMethod } from './methods.js';
-import type { Basis, Cell, Plan, PlannedRow, Text, Work } from './plan.js';
+import type { Basis, Candidate, Cell, Plan, PlannedRow, Text, Work } from './plan.js';
 import type { Choice, Experiment, SettingName, Settings } from './schema.js';
 import { isTuned, type Tuning, tuningOf } from './tuning.js';
 
@@ -42,8 +43,6 @@ interface Task {
   readonly finetune: Tuning;
   readonly teacher: PlannedRow | undefined;
 }
-
-type Candidate = ExpertChoice | number;
 
 /**
  * @param corpus.folder where the corpus is or will be
@@ -168,9 +167,10 @@ class Planner {
     const test = { name: domain.name, paths: domain.test };
     const finetune = tuningOf(this.#experiment, inDomain.finetune, variant.entry);
     const task: Task = { subject, run, train, test, size, finetune, teacher };
+    const tuned = isTuned(this.#experiment, variant.entry);
     const pairs = candidatesOf(subject, choice).map((candidate) => {
       const start = this.start(task, candidate);
-      return { start, tunes: isTuned(this.#experiment, variant.entry) ? [this.tune(task, candidate, start)] : [] };
+      return { start, tunes: tuned && candidate !== ENSEMBLE ? [this.tune(task, candidate, start)] : [] };
     });
     return {
       variant: this.#variants.indexOf(variant),
@@ -213,6 +213,7 @@ class Planner {
     const { subject, run, train, test, size, finetune } = task;
     const { method, basis, cost, tail, variant } = subject;
     const heldout = finetune.heldout ?? 0.1;
+    const members = candidate === ENSEMBLE ? (variant.entry.ensembleExperts ?? MEMBERS) : undefined;
     // What does not look at the text of the domain is the same for every size.
     const looks = method.settings.includes('clusters');
     return this.#add(
@@ -224,13 +225,14 @@ class Planner {
         domain: train.name,
         train: looks ? [this.#print(train), size, heldout] : null,
         choice: method.experts ? candidate : null,
+        members,
         test: this.#print(test),
         testTokens: this.#experiment.testTokens,
       },
       {
         needs: run === null ? [] : [run],
-        flops: startCost(cost, candidate, size),
-        work: { kind: 'start', basis, run, train, size, heldout, choice: candidate, test },
+        flops: startCost(cost, candidate, size) * (members ?? 1),
+        work: { kind: 'start', basis, run, train, size, heldout, choice: candidate, members, test },
       },
     );
   }

@@ -5,7 +5,7 @@ import * as z from 'zod';
 import { defined } from '../backend/options.js';
 import { PACKINGS } from '../data/sampler.js';
 import { parseCount } from '../io/numbers.js';
-import { EXPERT_CHOICES } from '../methods/choose.js';
+import { ENSEMBLE, EXPERT_CHOICES } from '../methods/choose.js';
 import { PRESET_NAMES, type PresetName } from '../methods/presets.js';
 import { loraSettings } from '../nn/lora.js';
 import { SLICE_TYPES } from '../nn/parameters.js';
@@ -47,8 +47,8 @@ const paths = many(z.string().min(1));
 const share = z.number().min(0).max(1);
 const rate = z.number().positive().max(10);
 
-export const CHOICES = [...EXPERT_CHOICES, 'all'] as const;
-/** `all` fine-tunes the expert of every cluster and keeps the best. */
+export const CHOICES = [...EXPERT_CHOICES, ENSEMBLE, 'all'] as const;
+/** `all` fine-tunes the expert of every cluster and keeps the best; `ensemble` averages predictions and is not fine-tuned. */
 export type Choice = (typeof CHOICES)[number];
 
 /** Every setting of pretraining there is. What each means: `PretrainOptions` (methods/pretrain.ts) and docs/experiments.md. */
@@ -78,6 +78,7 @@ export const settings = {
   projectedLayers: z.array(count(0)),
   shared: z.boolean(),
   sliceType: z.enum(SLICE_TYPES as ['f32', 'bf16']),
+  sliceRank: count(0),
   mlpWidth: count(),
   mixtures: count(),
   support: z.array(count()),
@@ -217,6 +218,8 @@ export interface SystemEntry {
   readonly name: string;
   readonly method: string;
   readonly expert: readonly Choice[];
+  /** Experts of an ensemble at most. */
+  readonly ensembleExperts?: number | undefined;
   /** Settings of its own, over those of the experiment and of the size; `false`: it is not fine-tuned. */
   readonly finetune: Finetune | false;
   readonly grid: { readonly [K in SettingName]?: readonly unknown[] };
@@ -228,16 +231,18 @@ export const systemSchema = (method: string, names: readonly SettingName[], expe
     .strictObject({
       name,
       method: z.literal(method),
-      ...(experts ? { expert: many(z.enum(CHOICES)).optional() } : {}),
+      ...(experts ? { expert: many(z.enum(CHOICES)).optional(), ensembleExperts: count().optional() } : {}),
       finetune: z.preprocess((value) => (value === true ? {} : value), orFalse(finetune)).optional(),
       ...grid([...COMMON, ...names]),
     })
     .transform((all): SystemEntry => {
-      const { name, method, expert, finetune, ...rest } = all as unknown as SystemEntry['grid'] & Partial<SystemEntry>;
+      const { name, method, expert, ensembleExperts, finetune, ...rest } = all as unknown as SystemEntry['grid'] &
+        Partial<SystemEntry>;
       return {
         name: name!,
         method: method!,
         expert: expert ?? ['histogram'],
+        ensembleExperts,
         finetune: finetune ?? {},
         grid: rest as SystemEntry['grid'],
       };

@@ -19,6 +19,8 @@ export function requireBranch(from: FinishedRun, config: RunConfig): void {
     refuse('only runs with --schedule wsd have a plateau to branch off from', 'pretrain both with --schedule wsd');
   if (config.method === 'mixture')
     refuse('a mixture trains many models, and has no plateau of its own', 'pretrain it from the start');
+  if (config.trunkShare > 0)
+    refuse('a bank that grows from a trunk has no plateau of its own', 'pretrain it from the start');
   const steps = ({ tokens, batch, model }: RunConfig) =>
     Math.max(1, Math.round(tokens / (batch * model.contextLength)));
   const [ended, falls] = [

@@ -26,6 +26,9 @@ import type { FinishedRun, RunConfig } from './run.js';
 export type ExpertChoice = 'frequent' | 'lowest-loss' | 'histogram' | 'distance' | 'fitted';
 export const EXPERT_CHOICES: readonly ExpertChoice[] = ['frequent', 'lowest-loss', 'histogram', 'distance', 'fitted'];
 
+/** All nearest experts at once, their predictions averaged (ensemble.ts): no dense model, so for evaluation only. */
+export const ENSEMBLE = 'ensemble';
+
 export interface Placement {
   /** The domain's share of each cluster; empty for a run without clusters. */
   readonly histogram: readonly number[];
@@ -168,7 +171,8 @@ export interface Family extends AsyncDisposable {
   fitted(weights: ArrayLike<number>, corpus: Corpus, signal?: AbortSignal): Promise<Map<string, Float32Array>>;
 }
 
-async function weightsByDistance(
+/** Weights over the experts by distance of the text's windows to the centroids. */
+export async function weightsByDistance(
   backend: Backend,
   run: FinishedRun,
   corpus: Corpus,

@@ -13,7 +13,7 @@ import { trainingFlops } from '../models/cost.js';
 import { transformerParameters, zeroOutputs } from '../models/transformer.js';
 import { ParameterSet, type ParameterSpec } from '../nn/parameters.js';
 import { muonStepFlops } from '../optim/muon.js';
-import { loadWeights, saveWeights } from '../train/checkpoint.js';
+import { inheritCheckpoint, loadWeights, saveWeights } from '../train/checkpoint.js';
 import type { LoadFigures } from '../train/loads.js';
 import type { OnProgress } from '../train/progress.js';
 import { runStage } from '../train/stage.js';
@@ -89,6 +89,10 @@ export interface TrainOptions {
   readonly tokens: number;
   /** Values to start from; drawn from the seed when absent. */
   readonly initial?: ReadonlyMap<string, Float32Array> | undefined;
+  /** A finished stage that this one goes on from, values and moments of its parameters. */
+  readonly parent?: { readonly stage: string; readonly specs: readonly ParameterSpec[] } | undefined;
+  /** See StageOptions. */
+  readonly span?: { readonly offset: number; readonly total: number } | undefined;
 }
 
 /** Steps that so many tokens make, at least one. */
@@ -114,6 +118,8 @@ export async function trainStage(context: PretrainContext, options: TrainOptions
     options.initial?.forEach((values, name) => {
       parameters.write(name, values);
     });
+    if (options.parent !== undefined)
+      inheritCheckpoint(`${run.path}/checkpoints`, options.parent.stage, parameters, options.parent.specs);
     const result = await runStage(backend, {
       stage: options.stage,
       model: {
@@ -132,6 +138,7 @@ export async function trainStage(context: PretrainContext, options: TrainOptions
         groups: options.groups,
       },
       steps: stepsFor(context, options.tokens),
+      span: options.span,
       adamw: config.adamw,
       muon: config.muon,
       schedule: config.schedule,

@@ -1,8 +1,9 @@
 // evaluate(): how well a dense model predicts the texts of domains, and the average over them in which every domain weighs
 // the same (PAPER, "What is measured"). The quantities are defined in ts/eval/perplexity.ts.
 import type { Backend } from '../backend/index.js';
-import { domainCorpus } from '../data/corpus.js';
-import { type Evaluation, evaluateCorpus, macroAverage } from '../eval/perplexity.js';
+import { type Corpus, domainCorpus } from '../data/corpus.js';
+import type { Tokenizer } from '../data/tokenizer.js';
+import { type Evaluation, type EvaluationOptions, evaluateCorpus, macroAverage } from '../eval/perplexity.js';
 import { DenseModel } from '../models/dense.js';
 import type { OnProgress } from '../train/progress.js';
 
@@ -37,23 +38,30 @@ export interface EvaluateResult {
  *   SWEETSPOT_USAGE without a text or for options out of range; SWEETSPOT_ABORTED
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
-  const { backend, signal, maxTokens, batchTokens } = options;
+  const { backend } = options;
   const model = DenseModel.load(backend, options.model);
-  const domains: DomainEvaluation[] = [];
   try {
-    for (const text of [options.text].flat()) {
-      const corpus = await domainCorpus(text, model.tokenizer, { maxTokens, signal });
-      const onProgress = (done: number, total: number) =>
-        options.onProgress?.({ stage: `evaluate ${text}`, done, total, unit: 'tokens' });
-      const evaluation = await evaluateCorpus(backend, model.config, model.parameters, corpus, {
-        batchTokens,
-        signal,
-        onProgress,
-      });
-      domains.push({ text, ...evaluation });
-    }
-    return { model: options.model, domains, macro: macroAverage(domains) };
+    const measured = await evaluateTexts(options, model.tokenizer, (corpus, more) =>
+      evaluateCorpus(backend, model.config, model.parameters, corpus, more),
+    );
+    return { model: options.model, ...measured };
   } finally {
     model.dispose();
   }
+}
+
+/** Measures each text by `evaluateOne`, and averages. */
+export async function evaluateTexts(
+  { text: texts, maxTokens, batchTokens, onProgress: report, signal }: Omit<EvaluateOptions, 'backend' | 'model'>,
+  tokenizer: Tokenizer,
+  evaluateOne: (corpus: Corpus, options: EvaluationOptions) => Promise<Evaluation>,
+): Promise<Omit<EvaluateResult, 'model'>> {
+  const domains: DomainEvaluation[] = [];
+  for (const text of [texts].flat()) {
+    const corpus = await domainCorpus(text, tokenizer, { maxTokens, signal });
+    const onProgress = (done: number, total: number) =>
+      report?.({ stage: `evaluate ${text}`, done, total, unit: 'tokens' });
+    domains.push({ text, ...(await evaluateOne(corpus, { batchTokens, signal, onProgress })) });
+  }
+  return { domains, macro: macroAverage(domains) };
 }

@@ -15,6 +15,7 @@ import { MUON, type MuonSettings } from '../optim/muon.js';
 import { SCHEDULE_SHAPES, type Schedule, type ScheduleShape } from '../optim/schedule.js';
 import { choosePrecision, type Precision } from '../train/precision.js';
 import type { OnProgress } from '../train/progress.js';
+import { requireTrunk } from './bank.js';
 import { branch, requireBranch } from './branch.js';
 import { domainHistogram, type MethodResult, oneHot, type PretrainContext, textHash } from './context.js';
 import { embeddingSize, pretrainHypernetwork } from './hypernetwork.js';
@@ -62,7 +63,10 @@ export interface PretrainOptions extends RoutedOptions {
   readonly domainHeldout?: number | undefined;
   /** Finished run with the same settings but fewer tokens, schedule 'wsd': goes on from the end of its plateau. */
   readonly from?: string | undefined;
-  /** Mixture: share of the tokens for the common trunk. Default 0.5; 0 is the paper's form. */
+  /**
+   * Share of the tokens that train the plain small model first, which the rest grows from. Mixture: default 0.5, 0 is the
+   * paper's form. Bank with a shared slice: below 1, default 0.
+   */
   readonly trunkShare?: number | undefined;
   /** A recipe by name (presets.ts): settings for what is not given here. Default: none, the defaults below. */
   readonly preset?: PresetName | undefined;
@@ -177,6 +181,9 @@ export async function pretrain(given: PretrainOptions): Promise<RunResult> {
     if (!(heldout >= 0 && heldout <= 0.5)) usage('domainHeldout', '0 to 0.5', heldout);
     if (heldout > 0) domain = splitHeldout(domain!, heldout, model.contextLength).train;
   }
+  const bank = bankOf(method, model, options, clusters);
+  const trunkShare = options.trunkShare ?? (method === 'mixture' ? 0.5 : 0);
+  if (bank !== null) requireTrunk(bank, trunkShare);
   const embedder = clusters === undefined ? undefined : loadEmbedder(options.corpus, backend);
   const config: RunConfig = {
     format: 'sweetspot-run',
@@ -184,7 +191,7 @@ export async function pretrain(given: PretrainOptions): Promise<RunResult> {
     method,
     tokenizerHash: corpus.tokenizerHash,
     model,
-    bank: bankOf(method, model, options, clusters),
+    bank,
     mixtures: method === 'soup' ? mixturesOf(options.mixtures, batch) : null,
     clusters: clusters?.count ?? 0,
     tokens: options.tokens,
@@ -197,7 +204,7 @@ export async function pretrain(given: PretrainOptions): Promise<RunResult> {
     zeroOutputs: options.zeroOutputs ?? false,
     precision: choosePrecision(backend, options.precision ?? startedPrecision(options.out)),
     seed: options.seed ?? 0,
-    trunkShare: method === 'mixture' ? (options.trunkShare ?? 0.5) : 0,
+    trunkShare: method === 'mixture' || bank !== null ? trunkShare : 0,
     domainShare,
     domain: domainShare > 0 ? textHash(domain!) : null,
     histogram:

@@ -56,7 +56,7 @@ export interface RunConfig {
   /** Of the matrix products of training. */
   readonly precision: Precision;
   readonly seed: number;
-  /** Mixture: share of the tokens that train the common trunk before the experts part. */
+  /** Mixture and banks: share of the tokens that train the plain model before the experts part or the bank grows. */
   readonly trunkShare: number;
   /** Soup: the law of the histograms that batches are drawn from. */
   readonly mixtures: MixtureOptions | null;
@@ -184,7 +184,7 @@ export class RunFolder implements Disposable {
 export function withDefaults(config: unknown): unknown {
   const given = config as { readonly bank?: object | null; readonly model?: object };
   const bank = given.bank
-    ? { conditioning: 'cluster', conditionSize: 0, mlpWidth: 0, sliceType: 'f32', ...given.bank }
+    ? { conditioning: 'cluster', conditionSize: 0, mlpWidth: 0, sliceType: 'f32', sliceRank: 0, ...given.bank }
     : given.bank;
   const model = given.model && { moe: null, logitCap: 0, ...given.model };
   return {

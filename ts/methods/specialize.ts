@@ -30,7 +30,7 @@ import {
   type TeacherSettings,
   teacherSettings,
 } from '../train/teacher.js';
-import { chooseExpert, EXPERT_CHOICES, type ExpertChoice, type Placement, untrained } from './choose.js';
+import { chooseExpert, ENSEMBLE, EXPERT_CHOICES, type ExpertChoice, type Placement, untrained } from './choose.js';
 import { stepsFlops, textHash } from './context.js';
 import { type Method, openRun, type RunConfig, readJson, requireSame, withDefaults } from './run.js';
 
@@ -168,9 +168,17 @@ export const finetuneFlops = (
 export async function specialize(options: SpecializeOptions): Promise<SpecializeResult> {
   const { backend, out } = options;
   const choice = options.expert ?? 'histogram';
+  if ((choice as string) === ENSEMBLE) {
+    throw new SweetspotError('SWEETSPOT_USAGE', {
+      what: 'an ensemble of experts is no single model: it is for evaluation only',
+      expected: EXPERT_CHOICES.join(', '),
+      found: choice,
+      fix: 'choose another --expert, or measure it with `sweetspot evaluate <run> --expert ensemble`',
+    });
+  }
   if (!EXPERT_CHOICES.includes(choice)) {
     throw new SweetspotError('SWEETSPOT_USAGE', {
-      what: 'no such expert choice',
+      what: `there is no expert choice ${choice}`,
       expected: EXPERT_CHOICES.join(', '),
       found: choice,
     });

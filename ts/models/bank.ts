@@ -1,5 +1,5 @@
 // The bank over feed-forward matrices (PAPER, SLM-pn): for expert i and layer l, with coefficients c = E_i M_l,
-//   W[l, i] = S[l] + sum_r c_r T[l]_r        for gate_up and for down.
+//   W[l, i] = S[l] + sum_r c_r T[l]_r        for gate_up and for down; T_r dense, or a product A_r B_r of low rank.
 // Experts share attention, embeddings and norms. A hard mixture is the same with one-hot coefficients on all matrices;
 // a domain is any vector in place of E_i, and gives a plain dense model in closed form (instantiate). Where the vector comes
 // from is the conditioning: the table E (projected network), an MLP of a histogram over clusters (soup of experts,
@@ -9,7 +9,7 @@
 import type { Backend } from '../backend/backend.js';
 import { SweetspotError } from '../backend/errors.js';
 import { type ParameterSet, type ParameterSpec, TILE } from '../nn/parameters.js';
-import { bankMix } from '../ops/bank.js';
+import { bankMix, lowRankMix } from '../ops/bank.js';
 import { embedding } from '../ops/embedding.js';
 import { groupedLinear, linear, matmul } from '../ops/matmul.js';
 import { swiglu } from '../ops/swiglu.js';
@@ -35,18 +35,20 @@ export const bankNames = (layer: number) => ({
   gateUp: `layers.${layer}.bank.gate_up`,
   down: `layers.${layer}.bank.down`,
 });
+/** Low-rank slices of a matrix: all A_j (out, R r), all B_j (R r, in). */
+const factorNames = (name: string) => ({ a: `${name}.a`, b: `${name}.b` });
 
 /** The dense parameters (of projected layers only the shared slices, if there are any) and the bank's. */
 export function bankParameters(config: TransformerConfig, bank: BankConfig): ParameterSpec[] {
   const { hiddenSize: C, intermediateSize: F } = config;
-  if ((C * F) % TILE !== 0) {
+  const { slices: R, experts: K, expertVector: m, sliceRank: r } = bank;
+  if (r === 0 && (C * F) % TILE !== 0) {
     throw new SweetspotError('SWEETSPOT_USAGE', {
       what: 'the feed-forward matrices do not divide into tiles of the bank',
       expected: `hiddenSize x intermediateSize to be a multiple of ${TILE}`,
       found: `${C} x ${F}`,
     });
   }
-  const { slices: R, experts: K, expertVector: m } = bank;
   const std = initialStd(config);
   const projected = new Set(bank.projectedLayers);
   const generated = new Set(bank.projectedLayers.flatMap((l) => [layerNames(l).gateUp, layerNames(l).down]));
@@ -65,21 +67,27 @@ export function bankParameters(config: TransformerConfig, bank: BankConfig): Par
   for (const l of projected) {
     const names = bankNames(l);
     // With a shared slice the bank starts at zero and grows away from it; without, slices carry the initial weights.
-    const slices = (name: string, shape: number[], s: number): ParameterSpec => ({
+    const dense = (name: string, shape: [number, number], s: number): ParameterSpec => ({
       name,
       shape: [R, ...shape],
       kind: 'slices',
       sliceType: bank.sliceType,
       init: bank.shared ? { kind: 'constant', value: 0 } : { kind: 'normal', std: s },
     });
+    // The rows of A have the expected length 1, so that a step of B moves a slice as far as a step of a dense one.
+    const lowRank = (name: string, [out, width]: [number, number]): ParameterSpec[] => [
+      { name: factorNames(name).a, shape: [out, R * r], kind: 'factors', init: { kind: 'normal', std: r ** -0.5 } },
+      { name: factorNames(name).b, shape: [R * r, width], kind: 'factors', init: { kind: 'constant', value: 0 } },
+    ];
+    const slices = (name: string, shape: [number, number], s: number) =>
+      r === 0 ? [dense(name, shape, s)] : lowRank(name, shape);
     specs.push({
       name: names.mixing,
       shape: [m, R],
       kind: 'coefficients',
-      init: { kind: 'custom', values: (r) => orthogonal(r, m, R) },
+      init: { kind: 'custom', values: (random) => orthogonal(random, m, R) },
     });
-    specs.push(slices(names.gateUp, [2 * F, C], std.inner));
-    specs.push(slices(names.down, [C, F], std.residual));
+    specs.push(...slices(names.gateUp, [2 * F, C], std.inner), ...slices(names.down, [C, F], std.residual));
   }
   return specs;
 }
@@ -98,21 +106,31 @@ export const mixedCoefficients =
   (layer: number): Tensor =>
     matmul(vectors, parameters.tensor(bankNames(layer).mixing));
 
+/** The generated matrices of a layer for coefficients (G, R): gate_up (G, 2F, C) and down (G, C, F); `count` as in bankMix. */
+function generate(bank: BankConfig, parameters: Weights, layer: number, c: Tensor, count?: Tensor) {
+  const matrix = (slices: string, name: string): Tensor => {
+    const shared = bank.shared ? parameters.tensor(name) : undefined;
+    if (bank.sliceRank === 0) return bankMix(parameters.tensor(slices), c, shared, count);
+    const { a, b } = factorNames(slices);
+    return lowRankMix(parameters.tensor(a), parameters.tensor(b), c, shared!);
+  };
+  const [names, dense] = [bankNames(layer), layerNames(layer)];
+  return { gateUp: matrix(names.gateUp, dense.gateUp), down: matrix(names.down, dense.down) };
+}
+
 /** The feed-forward block of a batch whose windows are sorted by group, with coefficients (G, R) of every projected layer. */
 export function bankFeedForward(
   bank: BankConfig,
   parameters: Weights,
   coefficients: (layer: number) => Tensor,
-  { offsets, count }: Groups,
+  { offsets, count: present }: Groups,
 ): FeedForward {
   const dense = denseFeedForward(denseLinear(parameters));
-  const shared = (name: string) => (bank.shared ? parameters.tensor(name) : undefined);
+  // Low-rank slices are multiplied for all groups, so that gradients must be there for all: zeros where there are no rows.
+  const count = bank.sliceRank === 0 ? present : undefined;
   return (x, layer, residual) => {
     if (!bank.projectedLayers.includes(layer)) return dense(x, layer, residual);
-    const names = bankNames(layer);
-    const c = coefficients(layer);
-    const gateUp = bankMix(parameters.tensor(names.gateUp), c, shared(layerNames(layer).gateUp), count); // (G, 2F, C)
-    const down = bankMix(parameters.tensor(names.down), c, shared(layerNames(layer).down), count); // (G, C, F)
+    const { gateUp, down } = generate(bank, parameters, layer, coefficients(layer), count);
     return groupedLinear(swiglu(groupedLinear(x, gateUp, offsets, { count })), down, offsets, { count, residual });
   };
 }
@@ -170,15 +188,10 @@ export async function instantiate(
   const buffer = backend.alloc(row * bank.projectedLayers.length);
   const program = Program.record(backend, 'instantiate', (t) => {
     for (const [i, l] of bank.projectedLayers.entries()) {
-      const names = bankNames(l);
       const c = bufferTensor(`c${l}`, [1, bank.slices], 'f32', { buffer, offset: i * row });
-      for (const [slices, name] of [
-        [names.gateUp, layerNames(l).gateUp],
-        [names.down, layerNames(l).down],
-      ] as const) {
-        const w = bankMix(parameters.tensor(slices), c, bank.shared ? parameters.tensor(name) : undefined);
-        t.output(name, reshape(w, w.shape.slice(1)));
-      }
+      const { gateUp, down } = generate(bank, parameters, l, c);
+      t.output(layerNames(l).gateUp, reshape(gateUp, gateUp.shape.slice(1)));
+      t.output(layerNames(l).down, reshape(down, down.shape.slice(1)));
     }
   });
   try {

@@ -71,6 +71,8 @@ export interface BankConfig {
   readonly shared: boolean;
   /** How slices are kept: bf16 halves what every step reads of them, and the optimizer rounds stochastically. */
   readonly sliceType: SliceType;
+  /** r: slices are products T_j = A_j B_j of rank r; 0: dense matrices. */
+  readonly sliceRank: number;
 }
 
 const MAX_DIMENSION = 1 << 20;
@@ -188,6 +190,7 @@ export function bankConfig(
     projectedLayers: Array.from({ length: model.layers }, (_, i) => i),
     shared: true,
     sliceType: 'f32',
+    sliceRank: 0,
     ...defined(given),
   };
   const refuse = (what: string, expected: string, found: unknown): never => {
@@ -198,6 +201,13 @@ export function bankConfig(
     if (!Number.isInteger(value) || value < 1 || value > 4096) refuse(name, 'a whole number from 1 to 4096', value);
   }
   if (!SLICE_TYPES.includes(config.sliceType)) refuse('sliceType', SLICE_TYPES.join(' or '), config.sliceType);
+  const rank = Math.min(model.hiddenSize, model.intermediateSize);
+  if (!Number.isInteger(config.sliceRank) || config.sliceRank < 0 || config.sliceRank > rank)
+    refuse('sliceRank', `a whole number from 0 to ${rank}, the smaller side of the matrices`, config.sliceRank);
+  // Their product starts at zero, and is never stored.
+  if (config.sliceRank > 0 && !config.shared) refuse('low-rank slices', 'a shared slice to start from', 'none');
+  if (config.sliceRank > 0 && config.sliceType !== 'f32')
+    refuse('sliceType of low-rank slices', 'f32', config.sliceType);
   if (config.conditioning !== 'cluster') {
     for (const name of ['conditionSize', 'mlpWidth'] as const) {
       const value = config[name];

@@ -1,7 +1,8 @@
 // What a model costs, by formula, so that runs on different machines compare. One multiply and one add are 2 FLOPs.
 //   forward, a token:  2 x (weights that multiply it) + 2 x 2 x (T / 2) x H D a layer for causal attention (scores, values)
 //   training, a token: 3 x forward (backward is twice the forward)
-//   bank, a step:      generating the weights of G clusters is 2 G R size a matrix; its two gradients the same each
+//   bank, a step:      generating the weights of G clusters is 2 G R size a matrix (times r, of slices of rank r); its two
+//                      gradients the same each
 // Embedding look-ups, norms and AdamW are left out: under 2% at these sizes. Muon counts (ts/optim/muon.ts).
 
 import { adapted } from '../nn/lora.js';
@@ -52,5 +53,5 @@ export function loraTrainingFlops(config: TransformerConfig, rank: number, token
 /** FLOPs a training step spends on the bank itself, with weights for `groups` clusters. */
 export function bankStepFlops(config: TransformerConfig, bank: BankConfig, groups: number): number {
   const size = 3 * config.hiddenSize * config.intermediateSize * bank.projectedLayers.length;
-  return 3 * 2 * groups * bank.slices * size;
+  return 3 * 2 * groups * bank.slices * Math.max(1, bank.sliceRank) * size;
 }

@@ -1,6 +1,7 @@
 // The parameters of one model: named tensors in a few flat buffers, so that the optimizer and the gradient norm are one row
 // for many tensors. Order in the flat buffers: matrices at the ends of the model (weight decay), hidden matrices (the same, or
-// Muon), vectors (none), coefficients of a bank (their own learning rate), each a contiguous range. State follows: values that
+// Muon), vectors (none), coefficients of a bank (their own learning rate), factors of its
+// low-rank slices (that rate, and weight decay), each a contiguous range. State follows: values that
 // belong to the model and are not learnt by gradient (the bias of a router); it has no moments. Slices of a bank live apart:
 // they have no gradient buffer (see ts/ops/bank.ts) and are stored tile by tile, slices[tile][r][256], so that one pass over
 // memory makes the weights. They may be kept in bf16 (half the memory to read); their moments, and values on their way in and
@@ -10,7 +11,7 @@ import { bf16ToF32, f32ToBf16 } from '../tensor/float16.js';
 import { Prng } from '../tensor/prng.js';
 import { bufferTensor, bytesOf, sizeOf, type Tensor } from '../tensor/tensor.js';
 
-export type ParameterKind = 'matrix' | 'hidden' | 'vector' | 'coefficients' | 'slices' | 'state';
+export type ParameterKind = 'matrix' | 'hidden' | 'vector' | 'coefficients' | 'factors' | 'slices' | 'state';
 
 /** How the slices of a bank are kept. */
 export type SliceType = 'f32' | 'bf16';
@@ -55,7 +56,7 @@ export type Moment = 'value' | 'm' | 'v';
 export const TILE = 256;
 
 const align = (floats: number): number => Math.ceil(floats / 16) * 16;
-const FLAT: readonly ParameterRange['kind'][] = ['matrix', 'hidden', 'vector', 'coefficients'];
+const FLAT: readonly ParameterRange['kind'][] = ['matrix', 'hidden', 'vector', 'coefficients', 'factors'];
 
 export class ParameterSet {
   readonly specs: readonly ParameterSpec[];

@@ -19,3 +19,21 @@ export function reduceSum(x: Tensor, axis: number, alpha = 1): Tensor {
   });
   return y;
 }
+
+/** x repeated n times along a new axis (+ add, of the new shape). */
+export function repeat(x: Tensor, axis: number, n: number, add?: Tensor): Tensor {
+  const t = tape();
+  const [before, after] = [x.shape.slice(0, axis), x.shape.slice(axis)];
+  const dims = { outer: sizeOf(before), n, inner: sizeOf(after) };
+  const requiresGrad = x.requiresGrad || add?.requiresGrad === true;
+  const y = t.temporary([...before, n, ...after], { requiresGrad });
+  t.emit('broadcast', { x, add, y }, dims, { alpha: 1 });
+  t.node([y], () => {
+    const dy = t.incoming(y);
+    if (add !== undefined) t.pass(add, dy);
+    if (!x.requiresGrad) return;
+    const dx = t.grad(x);
+    t.emit('reduce_sum', { x: dy, add: dx.add, y: dx.out }, dims, { alpha: 1 });
+  });
+  return y;
+}

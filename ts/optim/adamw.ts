@@ -84,8 +84,8 @@ export function adamw(
   for (const { kind, value, grad, m, v } of parameters.ranges) {
     if (kind === 'hidden' && muon) continue;
     const scalars = {
-      lrScale: kind === 'coefficients' ? settings.bankScale : 1,
-      decayScale: kind === 'matrix' || kind === 'hidden' ? 1 : 0,
+      lrScale: kind === 'coefficients' || kind === 'factors' ? settings.bankScale : 1,
+      decayScale: kind === 'vector' || kind === 'coefficients' ? 0 : 1,
     };
     t.emit('adamw', { g: grad, hyper, clip, p: value, m, v }, { n: sizeOf(value.shape) }, scalars);
   }

@@ -102,6 +102,29 @@ export async function saveCheckpoint(
   return file;
 }
 
+/**
+ * Starts a stage from the end of another one: values and moments of `specs`, which both have; the others stay as they are.
+ * Throws SWEETSPOT_CORRUPT without a checkpoint of it.
+ */
+export function inheritCheckpoint(
+  folder: string,
+  stage: string,
+  parameters: ParameterSet,
+  specs: readonly ParameterSpec[],
+): void {
+  const file = listCheckpoints(folder, stage)[0];
+  if (file === undefined) {
+    throw new SweetspotError('SWEETSPOT_CORRUPT', {
+      what: `${folder} has no checkpoint of the finished stage ${stage}`,
+      fix: 'restore the folder or start a new run',
+    });
+  }
+  const { tensors } = readSafetensors(file);
+  for (const moment of MOMENTS)
+    for (const { name, shape } of specs)
+      parameters.write(name, take(file, tensors, `${moment}.${name}`, shape), moment);
+}
+
 /** Loads the newest checkpoint of a stage into `parameters`; undefined when there is none. */
 export function loadCheckpoint(folder: string, stage: string, parameters: ParameterSet): CheckpointState | undefined {
   const file = listCheckpoints(folder, stage)[0];

@@ -20,8 +20,9 @@ export interface StageOptions {
   readonly model: TrainableModel;
   readonly sampler: Batches;
   readonly shape: BatchShape;
-  /** Steps of the whole schedule. */
   readonly steps: number;
+  /** Where the stage lies in the schedule: its first step is number `offset` of `total`, counted from 0. Default: it is all of it. */
+  readonly span?: { readonly offset: number; readonly total: number } | undefined;
   readonly adamw: AdamWSettings;
   /** For hidden matrices, in place of AdamW. Default: none. */
   readonly muon?: MuonSettings | null | undefined;
@@ -69,6 +70,7 @@ export const plateauFolder = (run: string): string => path.join(run, 'plateau');
  */
 export async function runStage(backend: Backend, options: StageOptions): Promise<StageResult> {
   const { stage, model, sampler, shape, steps, folder, every } = options;
+  const { offset, total: scheduled } = options.span ?? { offset: 0, total: steps };
   const checkpoints = folder === undefined ? undefined : path.join(folder, 'checkpoints');
   let step = 0;
   const begin = performance.now();
@@ -135,8 +137,9 @@ export async function runStage(backend: Backend, options: StageOptions): Promise
     await saveCheckpoint(to, stage, model.parameters, { step, extra });
     saved = performance.now();
   };
-  // The end of the plateau is kept: a longer run can branch off from it.
-  const plateau = folder === undefined || options.schedule.shape !== 'wsd' ? -1 : decayStart(options.schedule, steps);
+  // The end of the plateau is kept: a longer run can branch off from it, if one stage is the whole schedule.
+  const branches = folder !== undefined && options.schedule.shape === 'wsd' && options.span === undefined;
+  const plateau = branches ? decayStart(options.schedule, steps) : -1;
 
   try {
     while (step < steps) {
@@ -156,9 +159,9 @@ export async function runStage(backend: Backend, options: StageOptions): Promise
         await drain();
         await save(plateauFolder(folder!));
       }
-      const lr = learningRate(options.schedule, step, steps);
+      const lr = learningRate(options.schedule, offset + step, scheduled);
       step++;
-      pending.push({ step, lr, result: trainStep.run(sampler.next(), lr, step) });
+      pending.push({ step, lr, result: trainStep.run(sampler.next(), lr, offset + step) });
       if (pending.length >= IN_FLIGHT) await settle();
       if (every !== undefined && step % every.steps === 0) {
         await drain();

@@ -38,6 +38,7 @@ interface Flags {
   /** False after --no-shared. */
   readonly shared: boolean;
   readonly sliceType?: SliceType;
+  readonly sliceRank?: number;
   readonly experts?: number;
   readonly topK?: number;
   readonly expertWidth?: number;
@@ -77,10 +78,11 @@ const ONLY: readonly (readonly [flag: string, name: keyof Flags, methods: readon
   ['--expert-vector', 'expertVector', BANKS],
   ['--projected-layers', 'projectedLayers', BANKS],
   ['--slice-type', 'sliceType', BANKS],
+  ['--slice-rank', 'sliceRank', BANKS],
   ['--mlp-width', 'mlpWidth', ['soup', 'hypernetwork']],
   ['--mixtures', 'mixtures', ['soup']],
   ['--support', 'support', ['soup']],
-  ['--trunk-share', 'trunkShare', ['mixture']],
+  ['--trunk-share', 'trunkShare', ['mixture', ...BANKS]],
   ['--experts', 'experts', ['routed']],
   ['--top-k', 'topK', ['routed']],
   ['--expert-width', 'expertWidth', ['routed']],
@@ -164,6 +166,11 @@ export function pretrain(program: Command): void {
         'the same: how slices are kept; bf16 takes half the memory and less time (default: f32)',
       ).choices(SLICE_TYPES),
     )
+    .option(
+      '--slice-rank <n>',
+      'the same: slices are products of two factors of this rank (default: 0, dense)',
+      count('--slice-rank', 0),
+    )
     .option('--mlp-width <n>', 'soup, hypernetwork: hidden width of the MLP (default: 64)', count('--mlp-width'))
     .option('--mixtures <n>', 'soup: histograms drawn for a step (default: 4)', count('--mixtures'))
     .option(
@@ -173,7 +180,7 @@ export function pretrain(program: Command): void {
     )
     .option(
       '--trunk-share <x>',
-      'mixture: share of the tokens for the common trunk (default: 0.5)',
+      'mixture: share of the tokens for the common trunk (default: 0.5); banks: for the plain model they grow from (default: 0)',
       real('--trunk-share'),
     )
     .option('--experts <n>', 'routed: experts of a layer (default: 8)', count('--experts'))
@@ -303,6 +310,7 @@ export function pretrain(program: Command): void {
         mlpWidth: flags.mlpWidth,
         shared: flags.shared,
         sliceType: flags.sliceType,
+        sliceRank: flags.sliceRank,
       }),
       moe: given({
         experts: flags.experts,

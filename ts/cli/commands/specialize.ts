@@ -45,7 +45,10 @@ export function specialize(program: Command): void {
       new Option(
         '--expert <choice>',
         'which experts to start from (default: histogram, all of them mixed as the domain is)',
-      ).choices(EXPERT_CHOICES),
+      )
+        .choices(EXPERT_CHOICES)
+        // The library refuses others, and says what the ensemble is for.
+        .argParser(String),
     )
     .option('--from-scratch', 'start from random weights: the model that knows only the domain (default: no)')
     .option('--epochs <x>', 'passes over the text at most (default: 10)', real('--epochs'))

@@ -48,7 +48,7 @@ export const choiceFigure: DrawFigure = async ({ results, groups, style }) => {
     id,
     title,
     caption:
-      'histogram mixes all experts as the domain is spread over clusters; frequent takes the expert of its most frequent cluster; lowest-loss the one with the lowest loss on the domain before fine-tuning; all fine-tunes every expert and keeps the best on held-out text, at as many times the cost as there are experts.',
+      'histogram mixes all experts as the domain is spread over clusters; frequent takes the expert of its most frequent cluster; lowest-loss the one with the lowest loss on the domain before fine-tuning; ensemble averages the predictions of the nearest experts, at as many times the cost of an answer, and is not fine-tuned; all fine-tunes every expert and keeps the best on held-out text, at as many times the cost as there are experts.',
     text: panels
       .map(
         ({ title: heading, series }) =>
