@@ -46,7 +46,7 @@ export function bankMix(
 /**
  * The same with slices of low rank, T_j = A_j B_j of rank r: a (out, R r) and b (R r, in) hold all A_j and B_j side by side,
  *   w[g] = s + (a, its columns times the coefficients of their slices) b
- * coefficients (G, R), shared (out, in) -> (G, out, in). One product for all groups; scaling and adding are passes over what
+ * coefficients (G, R), shared (out, in) -> (G, out, in). One product for all groups, in the tape's precision; scaling and adding are passes over what
  * is R r / in of the result, and over the result. There is no `count`: groups without rows are made too.
  */
 export function lowRankMix(a: Tensor, b: Tensor, coefficients: Tensor, shared: Tensor): Tensor {
