@@ -5,6 +5,7 @@ import path from 'node:path';
 import test from 'ava';
 import { SweetspotError } from '../../ts/backend/errors.js';
 import { domainCorpus } from '../../ts/data/corpus.js';
+import type { TuneCellResult } from '../../ts/experiment/execute.js';
 import { planExperiment } from '../../ts/experiment/planner.js';
 import { checkedExperiment } from '../../ts/experiment/read.js';
 import { type ResultRow, type Results, totalCost } from '../../ts/experiment/results.js';
@@ -34,6 +35,27 @@ const SYSTEMS = [
 const GRID = tiny({ models: MODELS, systems: SYSTEMS });
 const plan = async (more: object = {}) =>
   planExperiment(await checkedExperiment({ ...GRID, ...more }, { folder: root }), { folder: 'corpus', identity: 'x' });
+
+test('several learning rates of fine-tuning: the best on held-out text', async (t) => {
+  const systems = [SYSTEMS[0], { ...SYSTEMS[0], name: 'two', finetune: { learningRate: [0.02, 0.0005] } }];
+  const experiment = await checkedExperiment({ ...GRID, systems }, { folder: root });
+  const { results } = await runExperiment({ experiment, out: at('rates') });
+  for (const row of results.rows.filter(({ system }) => results.systems[system]!.name === 'two')) {
+    const [start, again] = row.cells.starts;
+    t.is(start, again);
+    const tunes = row.cells.tunes.map(
+      (id) => JSON.parse(readFileSync(at('rates', 'cells', `${id}.json`), 'utf8')).result as TuneCellResult,
+    );
+    t.is(tunes.length, 2);
+    t.not(tunes[0]!.heldoutAfter.nll, tunes[1]!.heldoutAfter.nll);
+    t.is(row.heldout!.nll, Math.min(...tunes.map(({ heldoutAfter }) => heldoutAfter.nll)));
+    t.is(row.specialization.tuning.tokens, tunes[0]!.tokens + tunes[1]!.tokens);
+  }
+  // One rate in a list is that rate.
+  const tunesOf = async (learningRate: unknown) =>
+    (await plan({ systems: [{ ...SYSTEMS[0], finetune: { learningRate } }] })).rows.map(({ tunes }) => tunes);
+  t.deepEqual(await tunesOf([0.02]), await tunesOf(0.02));
+});
 
 test('systems share what determines the same result', async (t) => {
   const { variants, rows, cells } = await plan();
@@ -125,6 +147,8 @@ test('what cannot be is listed before any training', async (t) => {
           { name: 'l', method: 'slm-domain', domainShare: 1 },
           { name: 'm', method: 'domain-only', finetune: { lora: {} } },
           { name: 'n', method: 'slm', weight: 0.5 },
+          { name: 'o', method: 'slm', finetune: { learningRate: [0.1, 0.2] } },
+          { name: 'p', method: 'distillation', teacher: 'o' },
         ],
       },
       { folder: root },
@@ -143,6 +167,7 @@ test('what cannot be is listed before any training', async (t) => {
     /e: learns from itself, by way of d, e/,
     /f: still cannot teach: it is not fine-tuned/,
     /g: teacher is missing/,
+    /o cannot teach: it is fine-tuned at several learning rates/,
     /distillation without fine-tuning is not a model/,
     /i: routed layers: topK, expected a whole number from 1 to 2/,
     /j: topK 1 with normalized weights/,

@@ -19,7 +19,7 @@ import { hasBank, hasRouters, SYSTEM_METHODS, settingsOf } from './methods.js';
 import { bankOptions } from './plan.js';
 import type { Problem } from './read.js';
 import type { Experiment, SettingName } from './schema.js';
-import { isTuned, type Tuning, tuningOf } from './tuning.js';
+import { isTuned, type Tuning, tuningOf, tuningsOf } from './tuning.js';
 
 type Report = (text: string) => void;
 
@@ -161,6 +161,12 @@ function checkTuning(experiment: Partial<Experiment> & Pick<Experiment, 'systems
     if (never && sizes.some((size) => tuningOf({ finetune }, size.finetune, system).lora !== undefined))
       once(`${name}: adapters (lora) of a model that is not pretrained; lora: false trains all of it`);
   }
+  const teachers = new Set(systems.flatMap(({ grid }) => (grid.teacher ?? []) as string[]));
+  for (const teacher of systems.filter(({ name }) => teachers.has(name)))
+    if (sizes.some((size) => tuningsOf({ finetune }, size.finetune, teacher).length > 1))
+      once(
+        `${teacher.name} cannot teach: it is fine-tuned at several learning rates; give it one in a finetune of its own`,
+      );
   const own = systems.length === 0 ? [{ finetune: {} }] : systems;
   if (corpus?.context !== undefined)
     for (const system of own.filter((one) => isTuned({ finetune }, one)))

@@ -22,7 +22,7 @@ const runsOf = ({ variants }: Plan, { variant, run }: PlannedRow, perDomain: boo
 export function costsOf(plan: Plan, planned: readonly PlannedRow[], read: <T>(id: string) => T): Costs {
   const pretraining = (perDomain: boolean) =>
     total([...new Set(planned.flatMap((row) => runsOf(plan, row, perDomain)))].map((id) => read<RunCellResult>(id)));
-  const starts = planned.flatMap((row) => row.starts.map((id) => read<StartCellResult>(id)));
+  const starts = planned.flatMap((row) => [...new Set(row.starts)].map((id) => read<StartCellResult>(id)));
   const tunes = planned.flatMap((row) => row.tunes.map((id) => read<TuneCellResult>(id)));
   return {
     generic: pretraining(false),

@@ -95,7 +95,7 @@ export interface PlannedRow {
   readonly size: number;
   readonly choice: Choice | null;
   readonly run: string | null;
-  /** One a candidate: `all` has one a cluster. */
+  /** One a candidate: `all` has one a cluster, and every candidate is there once for every learning rate of fine-tuning. */
   readonly starts: readonly string[];
   /** As many, or none without fine-tuning. */
   readonly tunes: readonly string[];

@@ -13,7 +13,7 @@ import { canonical, fingerprint, shortHash, slug } from './hash.js';
 import { SYSTEM_METHODS, type SystemMethod } from './methods.js';
 import type { Basis, Candidate, Cell, Plan, PlannedRow, Text, Work } from './plan.js';
 import type { Choice, Experiment, SettingName, Settings } from './schema.js';
-import { isTuned, type Tuning, tuningOf } from './tuning.js';
+import { isTuned, type Tuning, tuningOf, tuningsOf } from './tuning.js';
 
 /** Raise it when the same key would mean another result. */
 const KEY_VERSION = 1;
@@ -165,13 +165,15 @@ class Planner {
       method.pretraining === 'never' ? null : this.run(subject, method.pretraining === 'domain' ? train : null);
     const size = inDomain.tokens;
     const test = { name: domain.name, paths: domain.test };
-    const finetune = tuningOf(this.#experiment, inDomain.finetune, variant.entry);
-    const task: Task = { subject, run, train, test, size, finetune, teacher };
-    const tuned = isTuned(this.#experiment, variant.entry);
-    const pairs = candidatesOf(subject, choice).map((candidate) => {
-      const start = this.start(task, candidate);
-      return { start, tunes: tuned && candidate !== ENSEMBLE ? [this.tune(task, candidate, start)] : [] };
-    });
+    const tunings = tuningsOf(this.#experiment, inDomain.finetune, variant.entry);
+    const tuned = isTuned(this.#experiment, variant.entry) && choice !== ENSEMBLE;
+    const pairs = candidatesOf(subject, choice).flatMap((candidate) =>
+      (tuned ? tunings : [tunings[0]]).map((finetune) => {
+        const task: Task = { subject, run, train, test, size, finetune, teacher };
+        const start = this.start(task, candidate);
+        return { start, tunes: tuned ? [this.tune(task, candidate, start)] : [] };
+      }),
+    );
     return {
       variant: this.#variants.indexOf(variant),
       seed: basis.seed,

@@ -141,7 +141,8 @@ export const finetuneShape = {
   steps: count().optional(),
   tokens: count().optional(),
   batchTokens: count().optional(),
-  learningRate: rate.optional(),
+  /** Of several, the one that is best on held-out text. */
+  learningRate: many(rate).optional(),
   patience: count().optional(),
   heldout: z.number().positive().max(0.5).optional(),
   weightDecay: z.number().min(0).optional(),

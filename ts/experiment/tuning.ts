@@ -6,18 +6,26 @@ import type { LoraSettings } from '../nn/lora.js';
 import type { Experiment, Finetune, SystemEntry } from './schema.js';
 
 /** What was switched off is left out, as if it had never been asked for: equal work has equal keys. */
-export interface Tuning extends Omit<Finetune, 'lora'> {
+export interface Tuning extends Omit<Finetune, 'lora' | 'learningRate'> {
+  readonly learningRate?: number | undefined;
   readonly lora?: LoraSettings | undefined;
 }
 
-export function tuningOf(
+/** One for every learning rate that is to be tried. */
+export function tuningsOf(
   experiment: Pick<Experiment, 'finetune'>,
   size: Finetune,
   system: Pick<SystemEntry, 'finetune'>,
-): Tuning {
-  const { lora, replay, ...rest } = { ...(experiment.finetune || {}), ...size, ...(system.finetune || {}) };
-  return { ...rest, ...(lora ? { lora } : {}), ...(replay ? { replay } : {}) };
+): [Tuning, ...Tuning[]] {
+  const all = { ...(experiment.finetune || {}), ...size, ...(system.finetune || {}) };
+  const { lora, replay, learningRate: rates, ...rest } = all;
+  const common = { ...rest, ...(lora ? { lora } : {}), ...(replay ? { replay } : {}) };
+  const [first, ...others] = (rates ?? []).map((learningRate) => ({ ...common, learningRate }));
+  return [first ?? common, ...others];
 }
+
+/** What does not depend on the learning rate. */
+export const tuningOf = (...levels: Parameters<typeof tuningsOf>): Tuning => tuningsOf(...levels)[0];
 
 export const isTuned = (experiment: Pick<Experiment, 'finetune'>, system: Pick<SystemEntry, 'finetune'>): boolean =>
   experiment.finetune !== false && system.finetune !== false;
