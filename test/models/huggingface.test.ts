@@ -225,6 +225,16 @@ test('settings of routed layers and capped logits that cannot be are refused', (
   }
 });
 
+test('a folder of our own from before there was a cap has none', (t) => {
+  const folder = join(root, 'no cap');
+  cpSync(join(root, 'switch, all else'), folder, { recursive: true });
+  const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'));
+  t.is(config.final_logit_softcapping, 6);
+  delete config.final_logit_softcapping;
+  writeFileSync(join(folder, 'config.json'), JSON.stringify(config));
+  t.is(loadDenseFolder(folder).config.logitCap, 0);
+});
+
 test('config.json that is not an object is refused', (t) => {
   for (const [i, text] of ['', '{', 'null', '[]', '"x"'].entries()) {
     const folder = changed(`text ${i}`, keep);
