@@ -192,6 +192,27 @@ test('what determines a result is in its key, and nothing else', async (t) => {
   t.false((await ids({ finetune: false })).some((id) => id.startsWith('tune')));
 });
 
+test('finished experiments can be gone on with: names of cells stay as they are', async (t) => {
+  const experiment = await checkedExperiment(
+    tiny({
+      sizes: [2000, { tokens: 3000, finetune: { steps: 25, heldout: 0.2 } }],
+      systems: [
+        { name: 'slm', method: 'slm' },
+        { name: 'projected', method: 'projected', clusters: 3, slices: 2, expert: ['histogram', 'all'] },
+        { name: 'mixture', method: 'mixture', clusters: 3, expert: 'lowest-loss', finetune: false },
+        { name: 'importance', method: 'importance', clusters: [2, 3] },
+        { name: 'soup', method: 'soup', clusters: 3, slices: 2, support: [1, 2] },
+        { name: 'hypernetwork', method: 'hypernetwork', clusters: 3, optimizer: 'muon', weightDecay: 0.2 },
+        { name: 'domain-only', method: 'domain-only' },
+      ],
+    }),
+    { folder: root },
+  );
+  const { cells } = planExperiment(experiment, { folder: 'corpus', identity: 'x' });
+  // Where this changes on purpose, all that was computed before is computed again.
+  t.is(shortHash(cells.map(({ id }) => id)), '076c75eea3');
+});
+
 test('hashes: order of keys does not count, bytes of text do', (t) => {
   t.is(canonical({ b: 1, a: [{ d: 1, c: undefined }] }), '{"a":[{"d":1}],"b":1}');
   t.is(shortHash({ a: 1, b: 2 }), shortHash({ b: 2, a: 1 }));

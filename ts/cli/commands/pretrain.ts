@@ -211,7 +211,7 @@ export function pretrain(program: Command): void {
     )
     .option(
       '--domain-heldout <x>',
-      'the same: share of its documents to leave out, those that specialize --heldout of the same share evaluates on (default: 0)',
+      'the same: share of its documents to leave out, those that specialize holds out with the same --heldout (default: 0)',
       real('--domain-heldout'),
     )
     .option(
