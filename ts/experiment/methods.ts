@@ -36,7 +36,16 @@ export const settingsOf = ({ settings, tuning = [] }: SystemMethod): SettingName
 export const hasBank = (method: string): boolean => SYSTEM_METHODS[method]!.settings.includes('slices');
 /** Methods with routed layers. */
 export const hasRouters = (method: string): boolean => SYSTEM_METHODS[method]!.settings.includes('routedLayers');
-const BANK = ['slices', 'expertVector', 'projectedLayers', 'shared', 'sliceType', 'sliceRank', 'trunkShare'] as const;
+const BANK = [
+  'slices',
+  'expertVector',
+  'projectedLayers',
+  'shared',
+  'sliceType',
+  'sliceRank',
+  'bankScale',
+  'trunkShare',
+] as const;
 
 export const SYSTEM_METHODS: Readonly<Record<string, SystemMethod>> = {
   slm: { pretraining: 'shared', settings: [], experts: false, start: startWithExperts, generic: genericOfWhole },

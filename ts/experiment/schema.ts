@@ -77,6 +77,7 @@ export const settings = {
   expertVector: count(),
   projectedLayers: z.array(count(0)),
   shared: z.boolean(),
+  bankScale: z.number().min(0).max(10),
   sliceType: z.enum(SLICE_TYPES as ['f32', 'bf16']),
   sliceRank: count(0),
   mlpWidth: count(),

@@ -6,6 +6,7 @@ import { muonOf, PRESET_NAMES, type PresetName } from '../../methods/presets.js'
 import { pretrain as run } from '../../methods/pretrain.js';
 import { METHODS, type Method, type RunResult } from '../../methods/run.js';
 import { SLICE_TYPES, type SliceType } from '../../nn/parameters.js';
+import { ADAMW } from '../../optim/adamw.js';
 import { SCHEDULE_SHAPES, type ScheduleShape } from '../../optim/schedule.js';
 import { BALANCES, type Balance } from '../../train/balance.js';
 import { PRECISIONS, type Precision } from '../../train/precision.js';
@@ -39,6 +40,7 @@ interface Flags {
   readonly shared: boolean;
   readonly sliceType?: SliceType;
   readonly sliceRank?: number;
+  readonly bankScale?: number;
   readonly experts?: number;
   readonly topK?: number;
   readonly expertWidth?: number;
@@ -79,6 +81,7 @@ const ONLY: readonly (readonly [flag: string, name: keyof Flags, methods: readon
   ['--projected-layers', 'projectedLayers', BANKS],
   ['--slice-type', 'sliceType', BANKS],
   ['--slice-rank', 'sliceRank', BANKS],
+  ['--bank-scale', 'bankScale', BANKS],
   ['--mlp-width', 'mlpWidth', ['soup', 'hypernetwork']],
   ['--mixtures', 'mixtures', ['soup']],
   ['--support', 'support', ['soup']],
@@ -170,6 +173,11 @@ export function pretrain(program: Command): void {
       '--slice-rank <n>',
       'the same: slices are products of two factors of this rank (default: 0, dense)',
       count('--slice-rank', 0),
+    )
+    .option(
+      '--bank-scale <x>',
+      `the same: learning rate of slices and coefficients as a multiple of the rest's (default: ${ADAMW.bankScale})`,
+      real('--bank-scale'),
     )
     .option('--mlp-width <n>', 'soup, hypernetwork: hidden width of the MLP (default: 64)', count('--mlp-width'))
     .option('--mixtures <n>', 'soup: histograms drawn for a step (default: 4)', count('--mixtures'))
@@ -340,7 +348,7 @@ export function pretrain(program: Command): void {
       zeroOutputs: flags.zeroOutputs,
       from: flags.from,
       muon: muonOf(flags.optimizer),
-      adamw: given({ weightDecay: flags.weightDecay, clip: flags.clip }),
+      adamw: given({ weightDecay: flags.weightDecay, clip: flags.clip, bankScale: flags.bankScale }),
       precision: flags.precision,
       seed: flags.seed,
       onProgress: session.progress.update,
