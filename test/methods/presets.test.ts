@@ -183,7 +183,7 @@ test('experiments: a setting like any other, whose contents are part of the key'
     { preset: 'modern', optimizer: 'adamw', packing: 'stream' },
   );
   t.like(own!.options, { muon: null, packing: 'stream', rateScale, model: { logitCap: 0 } });
-  t.is((await plan({}, { preset: ['paper', 'modern', 'exportable'] })).length, 3);
+  t.is((await plan({}, { preset: ['paper', 'modern'] })).length, 2);
   const error = await t.throwsAsync(plan({}, { preset: 'newest' }), { code: 'SWEETSPOT_USAGE' });
   t.regex(error!.message, /preset.*modern/);
 
