@@ -198,7 +198,7 @@ const head = ['piece', 'held-out perplexity', 'tokens', 'FLOPs', 'seconds', 'aga
 console.log(toText({ head, rows }));
 if (flags.commit === true) {
   const folder = path.join(packageRoot(), 'bench', 'results');
-  const title = `# What pieces of the recipe are worth\n\nMade by \`bench/recipe.ts\`: width 64, 4 layers, vocabulary 2,048, the small model alone, equal training FLOPs; one figure a seed.\n`;
+  const title = `# What pieces of the recipe are worth\n\nMade by \`bench/recipe.ts\`: width 64, 4 layers, vocabulary 2,048, the small model alone, equal training FLOPs; one figure a seed. Seconds are of runs that had other work beside them: compare FLOPs.\n`;
   writeFileAtomic(path.join(folder, 'recipe.md'), `${title}\n${toMarkdown({ head, rows })}\n`);
   writeFileAtomic(
     path.join(folder, 'recipe.json'),
