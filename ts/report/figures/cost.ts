@@ -6,7 +6,11 @@ import { power } from '../table.js';
 import { type Curve, type DrawFigure, ONE_A_SYSTEM } from '../view.js';
 
 export const PERPLEXITY: Axis = { name: 'macro perplexity (lower is better)', type: 'log' };
-export const cost = (name: string): Axis => ({ name: `${name} (FLOPs, less is better)`, type: 'log', format: (value) => power(value, 3) });
+export const cost = (name: string): Axis => ({
+  name: `${name} (FLOPs, less is better)`,
+  type: 'log',
+  format: (value) => power(value, 3),
+});
 
 /** Lines through the groups of each curve that have both values, by cost. */
 function lines(
