@@ -52,7 +52,19 @@ for (const method of ['slm', 'importance', 'mixture', 'projected', 'routed']) {
             : ['--clusters', '2'];
     const bank =
       method === 'projected'
-        ? ['--slices', '3', '--expert-vector', '2', '--projected-layers', '1', '--no-shared', '--slice-type', 'bf16']
+        ? [
+            '--slices',
+            '3',
+            '--expert-vector',
+            '2',
+            '--projected-layers',
+            '1',
+            '--no-shared',
+            '--slice-type',
+            'bf16',
+            '--bank-scale',
+            '0.1',
+          ]
         : [];
     const pretrained = await json(
       [
@@ -83,6 +95,7 @@ for (const method of ['slm', 'importance', 'mixture', 'projected', 'routed']) {
     if (method === 'projected') {
       const sizes = { slices: 3, expertVector: 2, projectedLayers: [1], shared: false, experts: 2 };
       const byCluster = { conditioning: 'cluster', conditionSize: 0, mlpWidth: 0 };
+      t.is(config.adamw.bankScale, 0.1);
       t.deepEqual(config.bank, { ...sizes, ...byCluster, sliceType: 'bf16', sliceRank: 0 });
     }
 

@@ -21,7 +21,14 @@ const GRID = tiny({
   sizes: [2000, { tokens: 3000, finetune: { steps: 25 } }],
   systems: [
     { name: 'slm', method: 'slm' },
-    { name: 'projected', method: 'projected', clusters: 3, slices: 2, expert: ['histogram', 'ensemble', 'all'] },
+    {
+      name: 'projected',
+      method: 'projected',
+      clusters: 3,
+      slices: 2,
+      bankScale: 0.2,
+      expert: ['histogram', 'ensemble', 'all'],
+    },
     { name: 'mixture', method: 'mixture', clusters: 3, expert: 'lowest-loss', finetune: false },
     { name: 'importance', method: 'importance', clusters: [2, 3], packing: 'best-fit' },
     { name: 'domain-only', method: 'domain-only' },
@@ -104,6 +111,7 @@ test.serial('every method, from a value in a program', async (t) => {
   const configOf = (label: string) => openRun(at('all', 'runs', group(label).rows[0]!.cells.run!)).config;
   t.like(configOf('slm'), { method: 'slm', packing: 'stream', model: { logitCap: 30 } });
   t.is(configOf('importance (clusters 3)').packing, 'best-fit');
+  t.is(configOf('projected, histogram').adamw.bankScale, 0.2);
   t.is(group('slm', 2000).rows[0]!.cells.starts[0], group('slm').rows[0]!.cells.starts[0]);
   t.deepEqual(readdirSync(at('all', 'work')), ['prepare']);
   const { machine } = readResults(at('all'));

@@ -180,7 +180,10 @@ export class RunFolder implements Disposable {
   }
 }
 
-/** What folders from before there was a choice mean: fp32, AdamW, expert vectors by cluster, slices in f32, dense layers, logits as they are, windows packed as they come. */
+/**
+ * What folders from before there was a choice mean: fp32, AdamW, expert vectors by cluster, dense slices in f32, dense layers, logits
+ * as they are, windows packed as they come.
+ */
 export function withDefaults(config: unknown): unknown {
   const given = config as { readonly bank?: object | null; readonly model?: object };
   const bank = given.bank
