@@ -1,7 +1,8 @@
 // Writes the op table's views for each language from ops.json:
 //   native/core/ops.gen.h      opcodes, one row struct an op, decoders, bounds
 //   ts/backend/ops.gen.ts      the table as typed data, with bounds as functions
-//   assembly/ops.gen.ts        opcodes for the WebAssembly kernels
+//   assembly/ops.gen.ts        one row class an op for the WebAssembly kernels
+//   assembly/dispatch.gen.ts   the switch over opcodes
 // `--check` writes nothing and fails when a file differs from what would be written.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -203,11 +204,49 @@ function ts() {
   return out.join('\n');
 }
 
+/** Rows as classes laid over their words. The host has put addresses in place of buffers and offsets. */
 function assembly() {
-  return [banner, ...ops.map((op) => `export const OP_${op.name.toUpperCase()}: u32 = ${op.code};`), ''].join('\n');
+  const out = [banner];
+  for (const op of ops) {
+    out.push(`/** ${op.doc} */`, '@unmanaged', `export class ${pascal(op.name)}Row {`, '  private code: u32;');
+    for (const x of op.operands)
+      out.push(
+        `  ${x.optional ? '/** 0 when absent. */\n  ' : ''}${x.name}: usize;`,
+        `  private ${x.name}Unused: u32;`,
+      );
+    for (const d of op.dims) out.push(`  ${d}: u32;`);
+    for (const s of op.scalars) out.push(`  ${s}: f32;`);
+    out.push('}', '');
+  }
+  return out.join('\n');
 }
 
-const files = { 'native/core/ops.gen.h': cxx(), 'ts/backend/ops.gen.ts': ts(), 'assembly/ops.gen.ts': assembly() };
+function assemblyDispatch() {
+  return [
+    banner,
+    "import * as kernels from './kernels/index';",
+    `import {\n${ops.map((op) => `  ${pascal(op.name)}Row,`).join('\n')}\n} from './ops.gen';`,
+    '',
+    '/** Runs the row at an address. */',
+    'export function dispatch(row: usize): void {',
+    '  switch (load<u32>(row) & 0xffff) {',
+    ...ops.flatMap((op) => [
+      `    case ${op.code}:`,
+      `      kernels.${op.name}(changetype<${pascal(op.name)}Row>(row));`,
+      '      return;',
+    ]),
+    '  }',
+    '}',
+    '',
+  ].join('\n');
+}
+
+const files = {
+  'native/core/ops.gen.h': cxx(),
+  'ts/backend/ops.gen.ts': ts(),
+  'assembly/ops.gen.ts': assembly(),
+  'assembly/dispatch.gen.ts': assemblyDispatch(),
+};
 let stale = false;
 for (const [name, text] of Object.entries(files)) {
   const file = path.join(root, name);

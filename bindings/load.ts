@@ -4,20 +4,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-
-/** The native Device class: see bindings/napi/device.h. */
-export interface NativeDevice {
-  alloc(bytes: number): number;
-  free(id: number): void;
-  write(id: number, offset: number, bytes: Uint8Array): void;
-  read(id: number, offset: number, length: number): Promise<Uint8Array>;
-  compile(words: Uint32Array): number;
-  run(id: number): void;
-  release(id: number): void;
-  fence(): Promise<void>;
-  allocated(): number;
-  close(): void;
-}
+import type { Device } from './device.js';
 
 /** What there is of CUDA: a device, or the reason why none can be used. */
 export type CudaInfo =
@@ -44,7 +31,7 @@ export interface NativeAddon {
     kind: 'cpu' | 'cuda',
     threads: number,
     variant: string,
-  ) => NativeDevice;
+  ) => Device;
 }
 
 export type LoadResult =

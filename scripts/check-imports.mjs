@@ -44,10 +44,16 @@ for (const file of files('ts', /\.ts$/)) {
       problems.push(`${file} imports ${target}: ${to[1]} lies above ${room}`);
   }
 }
+/** Whether a TypeScript file imports from beside or above its top folder. */
+const outside = (file, text) =>
+  [...text.matchAll(/from '(\.[^']+)'/g)].some(
+    ([, target]) => !path.join(path.dirname(file), target).startsWith(`${file.split(path.sep)[0]}${path.sep}`),
+  );
+
 for (const folder of ['native', 'assembly']) {
   for (const file of files(folder, /\.(cc|h|cu|cuh|ts)$/)) {
     const text = readFileSync(path.join(root, file), 'utf8');
-    if (/#include\s*[<"](napi|node_api|node)\b/.test(text) || /from '\.\.\//.test(text))
+    if (/#include\s*[<"](napi|node_api|node)\b/.test(text) || outside(file, text))
       problems.push(`${file} looks outside its room`);
   }
 }

@@ -27,9 +27,10 @@ function definedIn(folder: string): Set<string> {
   const texts = readdirSync(folder).map((file) => readFileSync(path.join(folder, file), 'utf8'));
   return new Set(
     texts.flatMap((text) =>
-      [...text.matchAll(/\b(\w+)\(Context& ctx, const \w+Row&/g), ...text.matchAll(/export function (\w+)\(/g)].map(
-        (match) => match[1]!,
-      ),
+      [
+        ...text.matchAll(/\b(\w+)\(Context& ctx, const \w+Row&/g),
+        ...text.matchAll(/export function (\w+)\(row: \w+Row\)/g),
+      ].map((match) => match[1]!),
     ),
   );
 }

@@ -1,9 +1,11 @@
 // Every kind of device the suite knows, and which of them this machine has. To add one: a line in VARIANTS that opens it or
 // says why not.
+import { type WasmIsa, wasmIsas } from '../../bindings/wasm/node.js';
 import { type Backend, cudaInfo, listIsas, openBackend } from '../../ts/backend/index.js';
+import { openWasm } from '../../ts/backend/wasm.js';
 
 export interface Variant {
-  /** As in docs/coverage.md: 'cpu/avx2', 'cuda', 'wasm'. */
+  /** As in docs/coverage.md: 'cpu/avx2', 'cuda', 'wasm/simd'. */
   readonly name: string;
   /** Folder of its kernels, one function an op, named like the op. */
   readonly kernels: string;
@@ -26,13 +28,12 @@ const cuda: Variant = {
   open: () => openBackend({ backend: 'cuda', matmul: 'fp32' }),
 };
 
-const missing = (name: string, kernels: string): Variant => ({
-  name,
-  kernels,
-  available: () => false,
-  open: () => {
-    throw new Error(`${name} cannot be opened`);
-  },
+/** One thread computes in memory that is not shared, as in a page without isolation. */
+const wasm = (isa: WasmIsa): Variant => ({
+  name: `wasm/${isa}`,
+  kernels: 'assembly/kernels',
+  available: () => wasmIsas().isas.includes(isa),
+  open: (threads) => openWasm({ isa, threads, shared: threads > 1 }),
 });
 
 export const VARIANTS: readonly Variant[] = [
@@ -42,5 +43,6 @@ export const VARIANTS: readonly Variant[] = [
   cpu('avx512_bf16'),
   cpu('neon'),
   cuda,
-  missing('wasm', 'assembly/kernels'),
+  wasm('simd'),
+  wasm('relaxed'),
 ];

@@ -3,13 +3,14 @@
 import { availableParallelism } from 'node:os';
 import { type CudaInfo, loadAddon, type NativeAddon } from '../../bindings/load.js';
 import type { Backend } from './backend.js';
+import { DeviceBackend } from './device.js';
 import { SweetspotError } from './errors.js';
-import { NativeBackend } from './native.js';
+import { openWasm } from './wasm.js';
 
 export interface BackendOptions {
   /** 'auto' (default) takes the CPU; a name takes that one or throws. */
-  readonly backend?: 'auto' | 'cpu' | 'cuda' | undefined;
-  /** Instruction set of the CPU kernels: one of listIsas(). Default: the best this machine runs. */
+  readonly backend?: 'auto' | 'cpu' | 'cuda' | 'wasm' | undefined;
+  /** Instruction set of the CPU kernels, one of listIsas(), or of WebAssembly, 'relaxed' or 'simd'. Default: the best this machine runs. */
   readonly isa?: string | undefined;
   /** Compute threads of the CPU. Default: one a core, at most 16. Results do not depend on it. */
   readonly threads?: number | undefined;
@@ -41,10 +42,11 @@ export function cudaInfo(): CudaInfo | undefined {
  */
 export function openBackend(options: BackendOptions = {}): Backend {
   const wanted = options.backend ?? process.env['SWEETSPOT_BACKEND'] ?? 'auto';
+  if (wanted === 'wasm') return openWasm({ isa: isaOf(options), threads: threadsOf(options) });
   if (wanted !== 'auto' && wanted !== 'cpu' && wanted !== 'cuda') {
     throw new SweetspotError('SWEETSPOT_BACKEND_UNAVAILABLE', {
       what: `there is no backend '${wanted}'`,
-      expected: 'auto, cpu or cuda',
+      expected: 'auto, cpu, cuda or wasm',
       fix: 'leave --backend and SWEETSPOT_BACKEND unset',
     });
   }
@@ -61,7 +63,7 @@ export function openBackend(options: BackendOptions = {}): Backend {
 
 function openCpu(addon: NativeAddon, options: BackendOptions): Backend {
   const isas = addon.cpuIsas();
-  const isa = options.isa ?? process.env['SWEETSPOT_ISA'] ?? isas[0]!;
+  const isa = isaOf(options) ?? isas[0]!;
   if (!isas.includes(isa)) {
     throw new SweetspotError('SWEETSPOT_USAGE', {
       what: `the instruction set '${isa}' cannot be used here`,
@@ -69,6 +71,15 @@ function openCpu(addon: NativeAddon, options: BackendOptions): Backend {
       fix: 'choose one of these with isa, --isa or SWEETSPOT_ISA',
     });
   }
+  const threads = threadsOf(options);
+  return new DeviceBackend('cpu', { isa, threads }, new addon.Device('cpu', threads, isa));
+}
+
+function isaOf(options: BackendOptions): string | undefined {
+  return options.isa ?? process.env['SWEETSPOT_ISA'];
+}
+
+function threadsOf(options: BackendOptions): number {
   const given = options.threads ?? process.env['SWEETSPOT_THREADS'];
   const threads = given === undefined ? Math.min(availableParallelism(), 16) : Number(given);
   if (!Number.isInteger(threads) || threads < 1 || threads > 256) {
@@ -78,7 +89,7 @@ function openCpu(addon: NativeAddon, options: BackendOptions): Backend {
       found: String(given),
     });
   }
-  return new NativeBackend('cpu', { isa, threads }, new addon.Device('cpu', threads, isa));
+  return threads;
 }
 
 function openCuda(addon: NativeAddon, options: BackendOptions): Backend {
@@ -101,7 +112,7 @@ function openCuda(addon: NativeAddon, options: BackendOptions): Backend {
   if (info.reason !== undefined) throw unavailable(info.reason);
   try {
     // One thread feeds the device.
-    return new NativeBackend('cuda', { isa: info.arch, threads: 1 }, new addon.Device('cuda', 1, matmul));
+    return new DeviceBackend('cuda', { isa: info.arch, threads: 1 }, new addon.Device('cuda', 1, matmul));
   } catch (cause) {
     throw unavailable((cause as Error).message, cause);
   }

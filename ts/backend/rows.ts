@@ -17,11 +17,15 @@ export type RowScalars<K extends OpName> = { readonly [P in OpRows[K]['scalars']
 
 /** Offsets are stored in units of this many bytes. */
 export const ALIGNMENT = 64;
-const ABSENT = 0xffffffff;
+/** Stands for the buffer of an operand that is not there. */
+export const ABSENT = 0xffffffff;
 
 const byCode = new Map<number, OpSpec>(Object.values(OPS).map((spec) => [spec.code, spec]));
 const floatWord = new Float32Array(1);
 const wordOfFloat = new Uint32Array(floatWord.buffer);
+
+/** The op of an opcode, if there is one. */
+export const opOfCode = (code: number): OpSpec | undefined => byCode.get(code);
 
 /** Words of one row. Throws SWEETSPOT_PROGRAM for a missing operand, an unaligned offset or a dim that is not a u32. */
 export function encodeRow<K extends OpName>(

@@ -1,17 +1,17 @@
-// The backends of the N-API addon behind the contract: turns late errors of the stream into typed ones.
-import type { NativeDevice } from '../../bindings/load.js';
+// A device of bindings (the addon's, or WebAssembly) behind the contract: turns its errors into typed ones.
+import type { Device } from '../../bindings/device.js';
 import type { Backend, BufferId, Capabilities, ProgramId, RowList } from './backend.js';
 import { SweetspotError } from './errors.js';
 import { decodeRows, printRow } from './rows.js';
 
-export class NativeBackend implements Backend {
-  readonly #device: NativeDevice;
+export class DeviceBackend implements Backend {
+  readonly #device: Device;
   readonly #programs = new Map<ProgramId, RowList>();
 
   constructor(
-    readonly name: 'cpu' | 'cuda',
+    readonly name: 'cpu' | 'cuda' | 'wasm',
     readonly capabilities: Capabilities,
-    device: NativeDevice,
+    device: Device,
   ) {
     this.#device = device;
   }

@@ -1,0 +1,3 @@
+// All kernels, for the one switch over opcodes.
+export * from './elementwise';
+export * from './missing';
