@@ -4,7 +4,6 @@
 //
 // When the context is full, the last half of it is read again from position 0 and generation goes on: positions past the
 // trained context length are never used, and the cost of reading again is spread over T/2 tokens.
-import { randomInt } from 'node:crypto';
 import type { Backend, BufferId } from '../backend/backend.js';
 import { SweetspotError } from '../backend/errors.js';
 import type { DenseModel } from '../models/dense.js';
@@ -162,7 +161,7 @@ export async function* generate(
   const stop = [options.stop ?? []].flat();
   if (stop.includes('')) throw usage('stop', 'texts that are not empty', '""');
   const ids = promptIds(model, prompt);
-  const random = new Prng(options.seed ?? randomInt(2 ** 32));
+  const random = new Prng(options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]!);
   const { tokenizer } = model;
   const text = tokenizer.streamDecoder();
   if (signal?.aborted) throw abortedError(signal);
