@@ -6,7 +6,9 @@ export function createHash(_algorithm: 'sha256') {
   const hash = sha256.create();
   const self = {
     update(data: string | Uint8Array) {
-      hash.update(typeof data === 'string' ? utf8ToBytes(data) : new Uint8Array(data.buffer, data.byteOffset, data.length));
+      hash.update(
+        typeof data === 'string' ? utf8ToBytes(data) : new Uint8Array(data.buffer, data.byteOffset, data.length),
+      );
       return self;
     },
     digest: (_encoding: 'hex') => bytesToHex(hash.digest()),

@@ -47,7 +47,10 @@ function refresh(): void {
   button('stop').disabled = running === undefined;
   button('generate').disabled = running !== undefined || specialist === undefined;
   const tokens = source?.tokenizer.encode(text).length;
-  say('count', tokens === undefined ? '' : `${text.length.toLocaleString()} characters, ${tokens.toLocaleString()} tokens`);
+  say(
+    'count',
+    tokens === undefined ? '' : `${text.length.toLocaleString()} characters, ${tokens.toLocaleString()} tokens`,
+  );
 }
 
 async function chooseFolder(files: FileList): Promise<void> {
@@ -90,7 +93,10 @@ async function train(): Promise<void> {
     element<HTMLProgressElement>('progress').value = 1;
     const { before, after, steps } = specialist;
     drawLosses(losses);
-    say('status', `${steps} steps: perplexity on the held-out tenth of the text ${before.toFixed(1)} before, ${after.toFixed(1)} after`);
+    say(
+      'status',
+      `${steps} steps: perplexity on the held-out tenth of the text ${before.toFixed(1)} before, ${after.toFixed(1)} after`,
+    );
   });
 }
 
@@ -129,7 +135,10 @@ function drawPlacement(placement: Placement | undefined): void {
     return `<rect class="bar" x="${i * width}" y="${40 - height}" width="${width * 0.8}" height="${height}"/>`;
   });
   const covered = coverage === null ? '' : `, coverage ${coverage.toFixed(2)}`;
-  figure(`Where the text lies among ${histogram.length} clusters: entropy ${entropy.toFixed(2)} nats${covered}`, bars.join(''));
+  figure(
+    `Where the text lies among ${histogram.length} clusters: entropy ${entropy.toFixed(2)} nats${covered}`,
+    bars.join(''),
+  );
 }
 
 function drawLosses(losses: readonly number[]): void {

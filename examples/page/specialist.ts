@@ -37,7 +37,10 @@ export interface Source {
   /** The model to start from for a text. */
   start(backend: Backend, text: Corpus): Promise<{ values: ReadonlyMap<string, Float32Array>; placement?: Placement }>;
   /** How it was pretrained, as far as fine-tuning asks. */
-  readonly recipe: Pick<RunConfig, 'batch' | 'model' | 'schedule' | 'adamw' | 'muon' | 'balance' | 'precision' | 'seed'>;
+  readonly recipe: Pick<
+    RunConfig,
+    'batch' | 'model' | 'schedule' | 'adamw' | 'muon' | 'balance' | 'precision' | 'seed'
+  >;
 }
 
 /** Files that neither a model nor a finished run needs to be used: not read, they may be large. */
