@@ -1,4 +1,7 @@
 // All kernels, for the one switch over opcodes.
+export { attention } from './attention';
+export * from './attention_backward';
+export * from './attention_decode';
 export * from './elementwise';
 export * from './missing';
 export * from './norm';

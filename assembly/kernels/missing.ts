@@ -14,9 +14,6 @@ export function grouped_gemm_dw(row: R.GroupedGemmDwRow): void { fail('grouped_g
 export function csr_gemm(row: R.CsrGemmRow): void { fail('csr_gemm is not written yet'); }
 export function embedding(row: R.EmbeddingRow): void { fail('embedding is not written yet'); }
 export function embedding_backward(row: R.EmbeddingBackwardRow): void { fail('embedding_backward is not written yet'); }
-export function attention(row: R.AttentionRow): void { fail('attention is not written yet'); }
-export function attention_backward(row: R.AttentionBackwardRow): void { fail('attention_backward is not written yet'); }
-export function attention_decode(row: R.AttentionDecodeRow): void { fail('attention_decode is not written yet'); }
 export function cross_entropy(row: R.CrossEntropyRow): void { fail('cross_entropy is not written yet'); }
 export function distill_cross_entropy(row: R.DistillCrossEntropyRow): void { fail('distill_cross_entropy is not written yet'); }
 export function bank_mix(row: R.BankMixRow): void { fail('bank_mix is not written yet'); }
