@@ -11,11 +11,18 @@ export function ceilDiv(a: usize, b: usize): u32 {
   return <u32>((a + b - 1) / b);
 }
 
+/** Rows of `cols` numbers that make a task of about `elements`. */
+// @ts-ignore: decorator
+@inline
+export function rowsOf(cols: usize, elements: usize): usize {
+  return max_<usize>(1, elements / max_<usize>(cols, 1));
+}
+
 /** Rows of `cols` numbers that make a task of about TASK_ELEMENTS. */
 // @ts-ignore: decorator
 @inline
 export function blockRows(cols: usize): usize {
-  return max_<usize>(1, TASK_ELEMENTS / max_<usize>(cols, 1));
+  return rowsOf(cols, TASK_ELEMENTS);
 }
 
 // @ts-ignore: decorator

@@ -76,11 +76,11 @@ export function maxLane(v: v128): f32 {
   return x > y ? x : y;
 }
 
-/** 2^n of whole n in [-126, 127]. */
+/** 2^n of whole n in [-126, 127]. The sum is 1.5 * 2^23 + 127 + n, whose low bits are the exponent; the shift drops the others. */
 // @ts-ignore: decorator
 @inline
 export function exp2Integer(n: v128): v128 {
-  return i32x4.shl(i32x4.add(i32x4.trunc_sat_f32x4_s(n), i32x4.splat(127)), 23);
+  return i32x4.shl(f32x4.add(n, set(12583039)), 23);
 }
 
 /**
