@@ -11,12 +11,21 @@ const BUSY: usize = POOL + 128;
 const TASK: usize = POOL + 192;
 const ROW: usize = POOL + 196;
 const TASKS: usize = POOL + 200;
+const STARTED: usize = POOL + 204;
 
 /** How often a thread looks again before it sleeps: rows follow each other within microseconds. */
 const SPINS: u32 = 4000;
 
 /** A task of a row: must compute the same whichever thread runs it. */
 type Task = (row: usize, task: u32) => void;
+
+/** An instance of the module, and with it this number, is one thread's own: 0 for the caller of parallel(). */
+let number: u32 = 0;
+
+/** This thread, below threads(): for workspace of its own. What a task computes must not depend on it. */
+export function thread(): u32 {
+  return number;
+}
 
 function claim(): void {
   const task = changetype<Task>(load<usize>(TASK));
@@ -50,6 +59,7 @@ export function parallel(tasks: u32, task: Task, row: usize): void {
 /** The life of a compute thread: returns when the host says stop. */
 export function work(): void {
   if (!ASC_FEATURE_THREADS) return;
+  number = atomic.add<u32>(STARTED, 1) + 1;
   let seen: u32 = 0;
   while (!stopped()) {
     let generation = atomic.load<u32>(GENERATION);

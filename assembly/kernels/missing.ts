@@ -8,10 +8,6 @@ export function broadcast(row: R.BroadcastRow): void { fail('broadcast is not wr
 export function sum_squares(row: R.SumSquaresRow): void { fail('sum_squares is not written yet'); }
 export function argmax(row: R.ArgmaxRow): void { fail('argmax is not written yet'); }
 export function bincount(row: R.BincountRow): void { fail('bincount is not written yet'); }
-export function gemm(row: R.GemmRow): void { fail('gemm is not written yet'); }
-export function grouped_gemm(row: R.GroupedGemmRow): void { fail('grouped_gemm is not written yet'); }
-export function grouped_gemm_dw(row: R.GroupedGemmDwRow): void { fail('grouped_gemm_dw is not written yet'); }
-export function csr_gemm(row: R.CsrGemmRow): void { fail('csr_gemm is not written yet'); }
 export function embedding(row: R.EmbeddingRow): void { fail('embedding is not written yet'); }
 export function embedding_backward(row: R.EmbeddingBackwardRow): void { fail('embedding_backward is not written yet'); }
 export function cross_entropy(row: R.CrossEntropyRow): void { fail('cross_entropy is not written yet'); }
@@ -24,7 +20,6 @@ export function clip_scale(row: R.ClipScaleRow): void { fail('clip_scale is not 
 export function adamw(row: R.AdamwRow): void { fail('adamw is not written yet'); }
 export function muon_momentum(row: R.MuonMomentumRow): void { fail('muon_momentum is not written yet'); }
 export function muon_update(row: R.MuonUpdateRow): void { fail('muon_update is not written yet'); }
-export function kmeans_assign(row: R.KmeansAssignRow): void { fail('kmeans_assign is not written yet'); }
 export function topk_softmax(row: R.TopkSoftmaxRow): void { fail('topk_softmax is not written yet'); }
 export function topk_softmax_backward(row: R.TopkSoftmaxBackwardRow): void { fail('topk_softmax_backward is not written yet'); }
 export function route_sort(row: R.RouteSortRow): void { fail('route_sort is not written yet'); }
@@ -32,7 +27,4 @@ export function combine_rows(row: R.CombineRowsRow): void { fail('combine_rows i
 export function combine_rows_backward(row: R.CombineRowsBackwardRow): void { fail('combine_rows_backward is not written yet'); }
 export function router_losses(row: R.RouterLossesRow): void { fail('router_losses is not written yet'); }
 export function router_bias(row: R.RouterBiasRow): void { fail('router_bias is not written yet'); }
-export function roof_fma(row: R.RoofFmaRow): void { fail('roof_fma is not written yet'); }
-export function roof_read(row: R.RoofReadRow): void { fail('roof_read is not written yet'); }
-export function roof_bf16(row: R.RoofBf16Row): void { fail('roof_bf16 is not written yet'); }
 export function clock(row: R.ClockRow): void { fail('clock is not written yet'); }
