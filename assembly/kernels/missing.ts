@@ -2,7 +2,6 @@
 import { fail } from '../control';
 import * as R from '../ops.gen';
 
-export function cast(row: R.CastRow): void { fail('cast is not written yet'); }
 export function reduce_sum(row: R.ReduceSumRow): void { fail('reduce_sum is not written yet'); }
 export function broadcast(row: R.BroadcastRow): void { fail('broadcast is not written yet'); }
 export function sum_squares(row: R.SumSquaresRow): void { fail('sum_squares is not written yet'); }
