@@ -1,4 +1,5 @@
 // All kernels, for the one switch over opcodes.
+export * from './broadcast';
 export * from './cast';
 export * from './elementwise';
 export * from './missing';

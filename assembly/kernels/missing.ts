@@ -3,7 +3,6 @@ import { fail } from '../control';
 import * as R from '../ops.gen';
 
 export function reduce_sum(row: R.ReduceSumRow): void { fail('reduce_sum is not written yet'); }
-export function broadcast(row: R.BroadcastRow): void { fail('broadcast is not written yet'); }
 export function sum_squares(row: R.SumSquaresRow): void { fail('sum_squares is not written yet'); }
 export function argmax(row: R.ArgmaxRow): void { fail('argmax is not written yet'); }
 export function bincount(row: R.BincountRow): void { fail('bincount is not written yet'); }
