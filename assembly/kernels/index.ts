@@ -3,3 +3,4 @@ export * from './broadcast';
 export * from './cast';
 export * from './elementwise';
 export * from './missing';
+export * from './reduce';

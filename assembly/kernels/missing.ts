@@ -2,10 +2,6 @@
 import { fail } from '../control';
 import * as R from '../ops.gen';
 
-export function reduce_sum(row: R.ReduceSumRow): void { fail('reduce_sum is not written yet'); }
-export function sum_squares(row: R.SumSquaresRow): void { fail('sum_squares is not written yet'); }
-export function argmax(row: R.ArgmaxRow): void { fail('argmax is not written yet'); }
-export function bincount(row: R.BincountRow): void { fail('bincount is not written yet'); }
 export function gemm(row: R.GemmRow): void { fail('gemm is not written yet'); }
 export function grouped_gemm(row: R.GroupedGemmRow): void { fail('grouped_gemm is not written yet'); }
 export function grouped_gemm_dw(row: R.GroupedGemmDwRow): void { fail('grouped_gemm_dw is not written yet'); }
