@@ -2,5 +2,6 @@
 export * from './broadcast';
 export * from './cast';
 export * from './elementwise';
+export * from './embedding';
 export * from './missing';
 export * from './reduce';

@@ -6,8 +6,6 @@ export function gemm(row: R.GemmRow): void { fail('gemm is not written yet'); }
 export function grouped_gemm(row: R.GroupedGemmRow): void { fail('grouped_gemm is not written yet'); }
 export function grouped_gemm_dw(row: R.GroupedGemmDwRow): void { fail('grouped_gemm_dw is not written yet'); }
 export function csr_gemm(row: R.CsrGemmRow): void { fail('csr_gemm is not written yet'); }
-export function embedding(row: R.EmbeddingRow): void { fail('embedding is not written yet'); }
-export function embedding_backward(row: R.EmbeddingBackwardRow): void { fail('embedding_backward is not written yet'); }
 export function rms_norm(row: R.RmsNormRow): void { fail('rms_norm is not written yet'); }
 export function rms_norm_backward(row: R.RmsNormBackwardRow): void { fail('rms_norm_backward is not written yet'); }
 export function qk_norm(row: R.QkNormRow): void { fail('qk_norm is not written yet'); }
