@@ -1,6 +1,7 @@
 // All kernels, for the one switch over opcodes.
 export * from './broadcast';
 export * from './cast';
+export * from './cross_entropy';
 export * from './elementwise';
 export * from './embedding';
 export * from './missing';
