@@ -2,6 +2,7 @@
 export * from './broadcast';
 export * from './cast';
 export * from './cross_entropy';
+export * from './distill';
 export * from './elementwise';
 export * from './embedding';
 export * from './missing';

@@ -18,7 +18,6 @@ export function swiglu(row: R.SwigluRow): void { fail('swiglu is not written yet
 export function swiglu_backward(row: R.SwigluBackwardRow): void { fail('swiglu_backward is not written yet'); }
 export function softmax(row: R.SoftmaxRow): void { fail('softmax is not written yet'); }
 export function softmax_backward(row: R.SoftmaxBackwardRow): void { fail('softmax_backward is not written yet'); }
-export function distill_cross_entropy(row: R.DistillCrossEntropyRow): void { fail('distill_cross_entropy is not written yet'); }
 export function soft_cap(row: R.SoftCapRow): void { fail('soft_cap is not written yet'); }
 export function soft_cap_backward(row: R.SoftCapBackwardRow): void { fail('soft_cap_backward is not written yet'); }
 export function bank_mix(row: R.BankMixRow): void { fail('bank_mix is not written yet'); }
