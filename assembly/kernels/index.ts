@@ -7,3 +7,4 @@ export * from './elementwise';
 export * from './embedding';
 export * from './missing';
 export * from './reduce';
+export * from './topk_softmax';

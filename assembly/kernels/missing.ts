@@ -29,8 +29,6 @@ export function adamw(row: R.AdamwRow): void { fail('adamw is not written yet');
 export function muon_momentum(row: R.MuonMomentumRow): void { fail('muon_momentum is not written yet'); }
 export function muon_update(row: R.MuonUpdateRow): void { fail('muon_update is not written yet'); }
 export function kmeans_assign(row: R.KmeansAssignRow): void { fail('kmeans_assign is not written yet'); }
-export function topk_softmax(row: R.TopkSoftmaxRow): void { fail('topk_softmax is not written yet'); }
-export function topk_softmax_backward(row: R.TopkSoftmaxBackwardRow): void { fail('topk_softmax_backward is not written yet'); }
 export function route_sort(row: R.RouteSortRow): void { fail('route_sort is not written yet'); }
 export function combine_rows(row: R.CombineRowsRow): void { fail('combine_rows is not written yet'); }
 export function combine_rows_backward(row: R.CombineRowsBackwardRow): void { fail('combine_rows_backward is not written yet'); }
