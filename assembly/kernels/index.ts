@@ -7,4 +7,5 @@ export * from './elementwise';
 export * from './embedding';
 export * from './missing';
 export * from './reduce';
+export * from './routing';
 export * from './topk_softmax';

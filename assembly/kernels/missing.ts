@@ -29,9 +29,6 @@ export function adamw(row: R.AdamwRow): void { fail('adamw is not written yet');
 export function muon_momentum(row: R.MuonMomentumRow): void { fail('muon_momentum is not written yet'); }
 export function muon_update(row: R.MuonUpdateRow): void { fail('muon_update is not written yet'); }
 export function kmeans_assign(row: R.KmeansAssignRow): void { fail('kmeans_assign is not written yet'); }
-export function route_sort(row: R.RouteSortRow): void { fail('route_sort is not written yet'); }
-export function combine_rows(row: R.CombineRowsRow): void { fail('combine_rows is not written yet'); }
-export function combine_rows_backward(row: R.CombineRowsBackwardRow): void { fail('combine_rows_backward is not written yet'); }
 export function router_losses(row: R.RouterLossesRow): void { fail('router_losses is not written yet'); }
 export function router_bias(row: R.RouterBiasRow): void { fail('router_bias is not written yet'); }
 export function roof_fma(row: R.RoofFmaRow): void { fail('roof_fma is not written yet'); }
