@@ -7,5 +7,6 @@ export * from './elementwise';
 export * from './embedding';
 export * from './missing';
 export * from './reduce';
+export * from './router';
 export * from './routing';
 export * from './topk_softmax';

@@ -29,8 +29,6 @@ export function adamw(row: R.AdamwRow): void { fail('adamw is not written yet');
 export function muon_momentum(row: R.MuonMomentumRow): void { fail('muon_momentum is not written yet'); }
 export function muon_update(row: R.MuonUpdateRow): void { fail('muon_update is not written yet'); }
 export function kmeans_assign(row: R.KmeansAssignRow): void { fail('kmeans_assign is not written yet'); }
-export function router_losses(row: R.RouterLossesRow): void { fail('router_losses is not written yet'); }
-export function router_bias(row: R.RouterBiasRow): void { fail('router_bias is not written yet'); }
 export function roof_fma(row: R.RoofFmaRow): void { fail('roof_fma is not written yet'); }
 export function roof_read(row: R.RoofReadRow): void { fail('roof_read is not written yet'); }
 export function roof_bf16(row: R.RoofBf16Row): void { fail('roof_bf16 is not written yet'); }
