@@ -1,6 +1,7 @@
 // All kernels, for the one switch over opcodes.
 export * from './broadcast';
 export * from './cast';
+export * from './clock';
 export * from './cross_entropy';
 export * from './distill';
 export * from './elementwise';

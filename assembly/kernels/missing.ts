@@ -32,4 +32,3 @@ export function kmeans_assign(row: R.KmeansAssignRow): void { fail('kmeans_assig
 export function roof_fma(row: R.RoofFmaRow): void { fail('roof_fma is not written yet'); }
 export function roof_read(row: R.RoofReadRow): void { fail('roof_read is not written yet'); }
 export function roof_bf16(row: R.RoofBf16Row): void { fail('roof_bf16 is not written yet'); }
-export function clock(row: R.ClockRow): void { fail('clock is not written yet'); }
