@@ -1,16 +1,26 @@
 // All kernels, for the one switch over opcodes.
 export * from './attention_backward';
 export * from './attention_decode';
+export * from './broadcast';
+export * from './cast';
+export * from './clock';
+export * from './cross_entropy';
 export * from './csr_gemm';
-export { attention } from './attention';
+export * from './distill';
 export * from './elementwise';
+export * from './embedding';
 export * from './gemm';
 export * from './grouped_gemm';
 export * from './kmeans';
 export * from './missing';
 export * from './norm';
+export * from './reduce';
 export * from './roof';
 export * from './rope';
+export * from './router';
+export * from './routing';
 export * from './soft_cap';
 export * from './softmax';
 export * from './swiglu';
+export * from './topk_softmax';
+export { attention } from './attention';
