@@ -1,3 +1,4 @@
 // All kernels, for the one switch over opcodes.
 export * from './elementwise';
 export * from './missing';
+export * from './optimizer';
