@@ -1,4 +1,5 @@
 // All kernels, for the one switch over opcodes.
+export * from './bank';
 export * from './elementwise';
 export * from './missing';
 export * from './optimizer';
