@@ -30,8 +30,6 @@ export function cross_entropy(row: R.CrossEntropyRow): void { fail('cross_entrop
 export function distill_cross_entropy(row: R.DistillCrossEntropyRow): void { fail('distill_cross_entropy is not written yet'); }
 export function soft_cap(row: R.SoftCapRow): void { fail('soft_cap is not written yet'); }
 export function soft_cap_backward(row: R.SoftCapBackwardRow): void { fail('soft_cap_backward is not written yet'); }
-export function bank_sum_squares(row: R.BankSumSquaresRow): void { fail('bank_sum_squares is not written yet'); }
-export function bank_adamw(row: R.BankAdamwRow): void { fail('bank_adamw is not written yet'); }
 export function kmeans_assign(row: R.KmeansAssignRow): void { fail('kmeans_assign is not written yet'); }
 export function topk_softmax(row: R.TopkSoftmaxRow): void { fail('topk_softmax is not written yet'); }
 export function topk_softmax_backward(row: R.TopkSoftmaxBackwardRow): void { fail('topk_softmax_backward is not written yet'); }
