@@ -1,6 +1,8 @@
 // All kernels, for the one switch over opcodes.
 export * from './attention_backward';
 export * from './attention_decode';
+export * from './bank';
+export * from './bank_optimizer';
 export * from './broadcast';
 export * from './cast';
 export * from './clock';
@@ -14,6 +16,7 @@ export * from './grouped_gemm';
 export * from './kmeans';
 export * from './missing';
 export * from './norm';
+export * from './optimizer';
 export * from './reduce';
 export * from './roof';
 export * from './rope';
