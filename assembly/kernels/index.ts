@@ -14,7 +14,6 @@ export * from './embedding';
 export * from './gemm';
 export * from './grouped_gemm';
 export * from './kmeans';
-export * from './missing';
 export * from './norm';
 export * from './optimizer';
 export * from './reduce';

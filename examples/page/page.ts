@@ -120,7 +120,8 @@ async function write(): Promise<void> {
 /** A figure of a row of marks in a box of 100 by 40. */
 function figure(caption: string, marks: string): void {
   const box = document.createElement('figure');
-  box.innerHTML = `<svg viewBox="0 0 100 40" preserveAspectRatio="none" role="img">${marks}</svg><figcaption></figcaption>`;
+  const ground = '<line class="ground" x1="0" y1="40" x2="100" y2="40"/>';
+  box.innerHTML = `<svg viewBox="0 0 100 40" preserveAspectRatio="none" role="img">${ground}${marks}</svg><figcaption></figcaption>`;
   box.querySelector('figcaption')!.textContent = caption;
   element('figures').append(box);
 }

@@ -1,4 +1,0 @@
-// Ops whose kernel is not written yet.
-import { fail } from '../control';
-import * as R from '../ops.gen';
-
