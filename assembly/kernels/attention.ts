@@ -14,7 +14,7 @@ import { giveSlot, makeSlots, takeSlot } from '../slots';
 import { exp2, first, fma, set, sum, zero } from '../vec';
 import { multiply, multiplyRow, packRows, packTransposed, roundUp, TILE_COLS, TILE_ROWS, toBf16, unpackRows } from './attention_tile';
 
-const KEY_TILE: usize = 128, SCORES_LD: usize = KEY_TILE << 2;
+const KEY_TILE: usize = 256, SCORES_LD: usize = KEY_TILE << 2;
 /** Queries a task: the long chunk when there are heads enough to keep many threads busy, else the short one. */
 const LONG_CHUNK: usize = 288, SHORT_CHUNK: usize = 96, MANY_HEADS: usize = 16;
 
@@ -76,9 +76,14 @@ export class Head {
       for (let block = begin; block < end; block += TILE_ROWS) {
         const rows = min<usize>(TILE_ROWS, end - block), position = this.first + block;
         if (position + rows <= start) continue;
-        packRows(this.q + block * this.qStride, this.qStride, rows, dim, this.queries, ld, TILE_ROWS, bf16);
-        const most = min<usize>(tileKeys, position + rows - start);
-        multiply(this.queries, ld, 4, this.keys, SCORES_LD, dim, this.scores, SCORES_LD, roundUp(most, TILE_COLS), false);
+        let q = this.q + block * this.qStride, qStride = this.qStride;
+        if (bf16 || rows < TILE_ROWS) {
+          packRows(q, qStride, rows, dim, this.queries, ld, TILE_ROWS, bf16);
+          q = this.queries;
+          qStride = ld;
+        }
+        const most = roundUp(min<usize>(tileKeys, position + rows - start), TILE_COLS);
+        multiply(q, qStride, 4, this.keys, SCORES_LD, dim, this.scores, SCORES_LD, most, false);
         this.softmaxBlock(block - begin, rows, position, start, tileKeys, ld);
         // Rows past the end, if any, gather numbers that nobody reads.
         const y = this.sums + (block - begin) * ld;
@@ -143,14 +148,24 @@ function visible(position: usize, start: usize, tileKeys: usize): usize {
 /** Scores become 2^(c score - shift), rounded with bf16; returns their sum before that. Memory is written up to whole vectors. */
 function scorePowers(scores: usize, limit: usize, c: f32, shift: f32, bf16: bool): f32 {
   const factor = set(c), minus = set(-shift);
-  let total = zero();
-  for (let i: usize = 0; i < limit; i += 4, scores += 16) {
-    let x = exp2(fma(v128.load(scores), factor, minus));
-    if (limit - i < 4) x = first(x, zero(), limit - i);
-    total = f32x4.add(total, x);
+  let s = zero(), t = zero(), i: usize = 0;
+  for (; i + 8 <= limit; i += 8, scores += 32) {
+    let x = exp2(fma(v128.load(scores), factor, minus)), y = exp2(fma(v128.load(scores, 16), factor, minus));
+    s = f32x4.add(s, x);
+    t = f32x4.add(t, y);
+    if (bf16) {
+      x = toBf16(x);
+      y = toBf16(y);
+    }
+    v128.store(scores, x);
+    v128.store(scores, y, 16);
+  }
+  for (; i < limit; i += 4, scores += 16) {
+    const x = first(exp2(fma(v128.load(scores), factor, minus)), zero(), limit - i);
+    s = f32x4.add(s, x);
     v128.store(scores, bf16 ? toBf16(x) : x);
   }
-  return sum(total);
+  return sum(f32x4.add(s, t));
 }
 
 /** Queries a task has, of `rows` of each of `heads`. */

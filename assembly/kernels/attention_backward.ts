@@ -11,7 +11,7 @@ import { exp2, first, fma, set, zero } from '../vec';
 import { multiply, multiplyRow, packRows, packTransposed, roundUp, TILE_COLS, TILE_ROWS, toBf16, unpackRows } from './attention_tile';
 
 /** Multiples of TILE_COLS. A row of the tile of scores has some room more, so that rows are not a power of two apart. */
-const KEY_TILE: usize = 128, QUERY_BLOCK: usize = 64;
+const KEY_TILE: usize = 256, QUERY_BLOCK: usize = 64;
 const TILE_LD: usize = KEY_TILE << 2, SCORES_LD: usize = (KEY_TILE + 8) << 2;
 
 /** A task: one key head, its packed key tile and gradients, one packed block of queries and its products. Lies at its own scratch. */
@@ -111,15 +111,17 @@ class KeyHead {
     const c = set(this.scale * <f32>1.44269504), bf16 = this.bf16;
     const shift = v128.load_splat<f32>(this.shift + (row << 2)), delta = v128.load_splat<f32>(this.delta + (row << 2));
     let s = this.p + row * SCORES_LD, d = this.ds + row * SCORES_LD;
-    for (let key: usize = 0; key < most; key += 4, s += 16, d += 16) {
-      let p = exp2(fma(v128.load(s), c, shift)), ds = f32x4.mul(p, f32x4.sub(v128.load(d), delta));
-      if (key + 4 > limit) {
-        const lanes = limit > key ? limit - key : 0;
-        p = first(p, zero(), lanes);
-        ds = first(ds, zero(), lanes);
-      }
+    let key: usize = 0;
+    for (; key + 4 <= limit; key += 4, s += 16, d += 16) {
+      const p = exp2(fma(v128.load(s), c, shift)), ds = f32x4.mul(p, f32x4.sub(v128.load(d), delta));
       v128.store(s, bf16 ? toBf16(p) : p);
       v128.store(d, bf16 ? toBf16(ds) : ds);
+    }
+    for (; key < most; key += 4, s += 16, d += 16) {
+      const lanes = limit > key ? limit - key : 0;
+      const p = exp2(fma(v128.load(s), c, shift)), ds = f32x4.mul(p, f32x4.sub(v128.load(d), delta));
+      v128.store(s, first(bf16 ? toBf16(p) : p, zero(), lanes));
+      v128.store(d, first(bf16 ? toBf16(ds) : ds, zero(), lanes));
     }
   }
 

@@ -89,11 +89,16 @@ function word(x: v128, bf16: bool): v128 {
 export function packRows(
   source: usize, lds: usize, rows: usize, cols: usize, target: usize, ldt: usize, allRows: usize, bf16: bool,
 ): void {
+  const whole = (cols & ~3) << 2, left = cols & 3;
   for (let r: usize = 0; r < rows; r++, source += lds, target += ldt) {
-    let i: usize = 0, end = cols << 2;
-    for (; i + 16 <= end; i += 16) v128.store(target + i, word(v128.load(source + i), bf16));
-    if (i < end) {
-      v128.store(target + i, word(loadFirst(source + i, (end - i) >> 2), bf16));
+    let i: usize = 0;
+    if (bf16) {
+      for (; i < whole; i += 16) v128.store(target + i, toBf16(v128.load(source + i)));
+    } else {
+      for (; i < whole; i += 16) v128.store(target + i, v128.load(source + i));
+    }
+    if (left > 0) {
+      v128.store(target + i, word(loadFirst(source + i, left), bf16));
       i += 16;
     }
     for (; i < ldt; i += 16) v128.store(target + i, zero());
@@ -105,23 +110,40 @@ export function packRows(
 export function packTransposed(
   source: usize, lds: usize, rows: usize, cols: usize, target: usize, ldt: usize, allRows: usize, bf16: bool,
 ): void {
+  const lds3 = 3 * lds;
   for (let start: usize = 0; start < allRows; start += 4, source += lds << 2, target += 16) {
     const count = start < rows ? rows - start : 0;
-    for (let i: usize = 0; i < cols; i += 4) {
-      const lanes = cols - i, from = source + (i << 2);
-      const a = count > 0 ? word(loadFirst(from, lanes), bf16) : zero();
-      const b = count > 1 ? word(loadFirst(from + lds, lanes), bf16) : zero();
-      const c = count > 2 ? word(loadFirst(from + 2 * lds, lanes), bf16) : zero();
-      const d = count > 3 ? word(loadFirst(from + 3 * lds, lanes), bf16) : zero();
-      const ab = v128.shuffle<f32>(a, b, 0, 4, 1, 5), AB = v128.shuffle<f32>(a, b, 2, 6, 3, 7);
-      const cd = v128.shuffle<f32>(c, d, 0, 4, 1, 5), CD = v128.shuffle<f32>(c, d, 2, 6, 3, 7);
-      const to = target + i * ldt;
-      v128.store(to, v128.shuffle<f32>(ab, cd, 0, 1, 4, 5));
-      if (lanes > 1) v128.store(to + ldt, v128.shuffle<f32>(ab, cd, 2, 3, 6, 7));
-      if (lanes > 2) v128.store(to + 2 * ldt, v128.shuffle<f32>(AB, CD, 0, 1, 4, 5));
-      if (lanes > 3) v128.store(to + 3 * ldt, v128.shuffle<f32>(AB, CD, 2, 3, 6, 7));
+    let from = source, to = target, i: usize = 0;
+    if (count >= 4) {
+      for (; i + 4 <= cols; i += 4, from += 16, to += ldt << 2) {
+        const a = v128.load(from), b = v128.load(from + lds), c = v128.load(from + 2 * lds), d = v128.load(from + lds3);
+        storeTransposed(word(a, bf16), word(b, bf16), word(c, bf16), word(d, bf16), to, ldt, 4);
+      }
+    }
+    for (; i < cols; i += 4, from += 16, to += ldt << 2) {
+      const a = loadSome(from, cols - i, count > 0), b = loadSome(from + lds, cols - i, count > 1);
+      const c = loadSome(from + 2 * lds, cols - i, count > 2), d = loadSome(from + lds3, cols - i, count > 3);
+      storeTransposed(word(a, bf16), word(b, bf16), word(c, bf16), word(d, bf16), to, ldt, cols - i);
     }
   }
+}
+
+// @ts-ignore: decorator
+@inline
+function loadSome(from: usize, lanes: usize, there: bool): v128 {
+  return there ? loadFirst(from, lanes) : zero();
+}
+
+// @ts-ignore: decorator
+@inline
+function storeTransposed(a: v128, b: v128, c: v128, d: v128, to: usize, ldt: usize, rows: usize): void {
+  const ab = v128.shuffle<f32>(a, b, 0, 4, 1, 5), cd = v128.shuffle<f32>(c, d, 0, 4, 1, 5);
+  v128.store(to, v128.shuffle<f32>(ab, cd, 0, 1, 4, 5));
+  if (rows > 1) v128.store(to + ldt, v128.shuffle<f32>(ab, cd, 2, 3, 6, 7));
+  if (rows <= 2) return;
+  const ef = v128.shuffle<f32>(a, b, 2, 6, 3, 7), gh = v128.shuffle<f32>(c, d, 2, 6, 3, 7);
+  v128.store(to + 2 * ldt, v128.shuffle<f32>(ef, gh, 0, 1, 4, 5));
+  if (rows > 3) v128.store(to + 3 * ldt, v128.shuffle<f32>(ef, gh, 2, 3, 6, 7));
 }
 
 /** target (rows, dim) = factor * source, or += with accumulate. */

@@ -86,7 +86,7 @@ function sumPartials(partials: Partials, at: usize, add: usize, y: usize, n: usi
   }
 }
 
-/** Partial sums of `cols` numbers for every block of rows, each with room up to whole vectors. Undefined memory when it fails. */
+/** Partial sums of `cols` numbers for every block of rows, each with room up to whole vectors. `at` is 0 when there is no memory. */
 function takePartials(rows: usize, block: usize, cols: usize): Partials {
   const partials = changetype<Partials>(locals());
   partials.count = ceilDiv(rows, block);
