@@ -23,9 +23,9 @@ export class StochasticRounding {
   store(x: v128, first: u32, p: usize): void {
     // A carry out of a NaN would make it a number; infinities have no bits below to carry from.
     const nan = f32x4.ne(x, x);
-    const quiet = v128.or(x, i32x4.splat(0x400000));
-    const word = i32x4.shr_u(v128.bitselect(quiet, i32x4.add(x, this.random(first)), nan), 16);
-    store<i64>(p, i64x2.extract_lane(i16x8.narrow_i32x4_u(word, word), 0));
+    const carried = i32x4.add(x, v128.andnot(this.random(first), nan));
+    const word = i32x4.shr_u(v128.or(carried, v128.and(nan, i32x4.splat(0x400000))), 16);
+    v128.store64_lane(p, i16x8.narrow_i32x4_u(word, word), 0);
   }
 
   /**
