@@ -144,9 +144,12 @@ function adamwTask(at: usize, task: u32): void {
 function stepSlice<T>(row: BankAdamwRow, gradient: usize, first: usize): void {
   const adam = changetype<AdamwStep>(locals()), random = rounding();
   let t = row.t + first * sizeof<T>(), m = row.m + (first << 2), v = row.v + (first << 2);
-  for (const end = gradient + TILE_BYTES; gradient < end; gradient += 16, t += 4 * sizeof<T>(), m += 16, v += 16, first += 4) {
+  let places = i32x4.add(i32x4.splat(<i32>first), i32x4(0, 1, 2, 3));
+  for (const end = gradient + TILE_BYTES; gradient < end; gradient += 16, t += 4 * sizeof<T>(), m += 16, v += 16) {
     const stepped = adam.step(v128.load(gradient), loadSlice<T>(t), m, v, 4);
-    if (sizeof<T>() == 2) random.store(stepped, <u32>first, t);
-    else v128.store(t, stepped);
+    if (sizeof<T>() == 2) {
+      random.store(stepped, places, t);
+      places = i32x4.add(places, i32x4.splat(4));
+    } else v128.store(t, stepped);
   }
 }
