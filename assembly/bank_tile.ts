@@ -45,22 +45,49 @@ export function tilesPerTask(tiles: usize, bytes: usize): usize {
   return max<usize>(min<usize>((1 << 20) / max<usize>(bytes, 1), tiles / 64), 1);
 }
 
+/** Four weights of a slice. */
 // @ts-ignore: decorator
 @inline
 export function loadSlice<T>(p: usize): v128 {
   return sizeof<T>() == 2 ? i32x4.shl(v128.load16x4_u(p), 16) : v128.load(p);
 }
 
+/** The same of the slices behind it in the tile: how far is part of the instruction, which saves an addition each. */
+// @ts-ignore: decorator
+@inline
+function loadSecond<T>(p: usize): v128 {
+  return sizeof<T>() == 2 ? i32x4.shl(v128.load16x4_u(p, TILE_BYTES / 2), 16) : v128.load(p, TILE_BYTES);
+}
+
+// @ts-ignore: decorator
+@inline
+function loadThird<T>(p: usize): v128 {
+  return sizeof<T>() == 2 ? i32x4.shl(v128.load16x4_u(p, 2 * TILE_BYTES / 2), 16) : v128.load(p, 2 * TILE_BYTES);
+}
+
+// @ts-ignore: decorator
+@inline
+function loadFourth<T>(p: usize): v128 {
+  return sizeof<T>() == 2 ? i32x4.shl(v128.load16x4_u(p, 3 * TILE_BYTES / 2), 16) : v128.load(p, 3 * TILE_BYTES);
+}
+
+/** Groups from which on a tile of slices in bf16 is widened once, into memory, and not by each group. */
+export const WIDENS: usize = 3;
+
+/** A tile of slices in bf16 as floats. */
+export function widenTile(own: usize, slices: usize, wide: usize): void {
+  for (const end = wide + slices * TILE_BYTES; wide < end; wide += 16, own += 8) v128.store(wide, loadSlice<u16>(own));
+}
+
 /** y = base + sum of f_k x_k over four rows x_k of a tile that lie one behind the other; factors lie `apart` bytes apart. */
 export function addFour<T>(y: usize, base: usize, x: usize, f: usize, apart: usize): void {
-  const row = TILE * sizeof<T>();
   const f0 = set(load<f32>(f)), f1 = set(load<f32>(f + apart));
   const f2 = set(load<f32>(f + 2 * apart)), f3 = set(load<f32>(f + 3 * apart));
   for (const end = y + TILE_BYTES; y < end; y += 16, base += 16, x += 4 * sizeof<T>()) {
     let total = fma(f0, loadSlice<T>(x), v128.load(base));
-    total = fma(f1, loadSlice<T>(x + row), total);
-    total = fma(f2, loadSlice<T>(x + 2 * row), total);
-    v128.store(y, fma(f3, loadSlice<T>(x + 3 * row), total));
+    total = fma(f1, loadSecond<T>(x), total);
+    total = fma(f2, loadThird<T>(x), total);
+    v128.store(y, fma(f3, loadFourth<T>(x), total));
   }
 }
 
@@ -83,58 +110,52 @@ export function combine<T>(y: usize, base: usize, x: usize, n: usize, f: usize, 
 
 /** totals[r] += <x, t_r> for n rows of a tile: sums of 64 floats a lane, added in double. */
 export function dotRows<T>(x: usize, t: usize, n: usize, totals: usize): void {
-  const row = TILE * sizeof<T>();
-  let r: usize = 0;
-  for (; r + 4 <= n; r += 4, t += 4 * row) {
+  const end = x + TILE_BYTES;
+  for (; n >= 4; n -= 4, t += 4 * TILE * sizeof<T>(), totals += 32) {
     let a = zero(), b = zero(), c = zero(), d = zero();
-    for (let i: usize = 0, at = t; i < TILE_BYTES; i += 16, at += 4 * sizeof<T>()) {
-      const v = v128.load(x + i);
-      a = fma(v, loadSlice<T>(at), a);
-      b = fma(v, loadSlice<T>(at + row), b);
-      c = fma(v, loadSlice<T>(at + 2 * row), c);
-      d = fma(v, loadSlice<T>(at + 3 * row), d);
+    for (let at = x, own = t; at < end; at += 16, own += 4 * sizeof<T>()) {
+      const v = v128.load(at);
+      a = fma(v, loadSlice<T>(own), a);
+      b = fma(v, loadSecond<T>(own), b);
+      c = fma(v, loadThird<T>(own), c);
+      d = fma(v, loadFourth<T>(own), d);
     }
-    addTotals(totals + (r << 3), sumsOf(a, b, c, d));
+    addTotals(totals, sumsOf(a, b, c, d));
   }
-  for (; r < n; r++, t += row) {
-    let a = zero(), b = zero();
-    for (let i: usize = 0, at = t; i < TILE_BYTES; i += 32, at += 8 * sizeof<T>()) {
-      a = fma(v128.load(x + i), loadSlice<T>(at), a);
-      b = fma(v128.load(x + i, 16), loadSlice<T>(at + 4 * sizeof<T>()), b);
-    }
-    const total = totals + (r << 3);
-    store<f64>(total, load<f64>(total) + sum(f32x4.add(a, b)));
+  for (; n > 0; n--, t += TILE * sizeof<T>(), totals += 8) {
+    let a = zero();
+    for (let at = x, own = t; at < end; at += 16, own += 4 * sizeof<T>()) a = fma(v128.load(at), loadSlice<T>(own), a);
+    store<f64>(totals, load<f64>(totals) + sum(a));
   }
 }
 
 /** The same for two rows x, the second one TILE_BYTES behind the first, its totals `apart` bytes behind: t is read once for both. */
 export function dotRowsTwice<T>(x: usize, t: usize, n: usize, totals: usize, apart: usize): void {
-  const row = TILE * sizeof<T>();
-  let r: usize = 0;
-  for (; r + 4 <= n; r += 4, t += 4 * row) {
+  const end = x + TILE_BYTES;
+  for (; n >= 4; n -= 4, t += 4 * TILE * sizeof<T>(), totals += 32) {
     let a = zero(), b = zero(), c = zero(), d = zero();
     let e = zero(), f = zero(), g = zero(), h = zero();
-    for (let i: usize = 0, at = t; i < TILE_BYTES; i += 16, at += 4 * sizeof<T>()) {
-      const v = v128.load(x + i), w = v128.load(x + i, TILE_BYTES);
-      let own = loadSlice<T>(at);
-      a = fma(v, own, a);
-      e = fma(w, own, e);
-      own = loadSlice<T>(at + row);
-      b = fma(v, own, b);
-      f = fma(w, own, f);
-      own = loadSlice<T>(at + 2 * row);
-      c = fma(v, own, c);
-      g = fma(w, own, g);
-      own = loadSlice<T>(at + 3 * row);
-      d = fma(v, own, d);
-      h = fma(w, own, h);
+    for (let at = x, own = t; at < end; at += 16, own += 4 * sizeof<T>()) {
+      const v = v128.load(at), w = v128.load(at, TILE_BYTES);
+      let slice = loadSlice<T>(own);
+      a = fma(v, slice, a);
+      e = fma(w, slice, e);
+      slice = loadSecond<T>(own);
+      b = fma(v, slice, b);
+      f = fma(w, slice, f);
+      slice = loadThird<T>(own);
+      c = fma(v, slice, c);
+      g = fma(w, slice, g);
+      slice = loadFourth<T>(own);
+      d = fma(v, slice, d);
+      h = fma(w, slice, h);
     }
-    addTotals(totals + (r << 3), sumsOf(a, b, c, d));
-    addTotals(totals + apart + (r << 3), sumsOf(e, f, g, h));
+    addTotals(totals, sumsOf(a, b, c, d));
+    addTotals(totals + apart, sumsOf(e, f, g, h));
   }
-  if (r == n) return;
-  dotRows<T>(x, t, n - r, totals + (r << 3));
-  dotRows<T>(x + TILE_BYTES, t, n - r, totals + apart + (r << 3));
+  if (n == 0) return;
+  dotRows<T>(x, t, n, totals);
+  dotRows<T>(x + TILE_BYTES, t, n, totals + apart);
 }
 
 /** The sums over the lanes of four vectors. */

@@ -17,15 +17,15 @@ export class StochasticRounding {
     this.high = i32x4.splat(<i32>(key >> 32));
   }
 
-  /** Writes the numbers at places first .. first + 3, in the order of memory. */
+  /** Writes four numbers, whose places in the order of memory are given. */
   // @ts-ignore: decorator
   @inline
-  store(x: v128, first: u32, p: usize): void {
+  store(x: v128, places: v128, p: usize): void {
     // A carry out of a NaN would make it a number; infinities have no bits below to carry from.
     const nan = f32x4.ne(x, x);
-    const quiet = v128.or(x, i32x4.splat(0x400000));
-    const word = i32x4.shr_u(v128.bitselect(quiet, i32x4.add(x, this.random(first)), nan), 16);
-    store<i64>(p, i64x2.extract_lane(i16x8.narrow_i32x4_u(word, word), 0));
+    const carried = i32x4.add(x, v128.andnot(this.random(places), nan));
+    const word = i32x4.shr_u(v128.or(carried, v128.and(nan, i32x4.splat(0x400000))), 16);
+    v128.store64_lane(p, i16x8.narrow_i32x4_u(word, word), 0);
   }
 
   /**
@@ -34,8 +34,8 @@ export class StochasticRounding {
    */
   // @ts-ignore: decorator
   @inline
-  private random(first: u32): v128 {
-    let x = v128.xor(i32x4.add(i32x4(0, 1, 2, 3), i32x4.splat(<i32>first)), this.low);
+  private random(places: v128): v128 {
+    let x = v128.xor(places, this.low);
     x = i32x4.mul(v128.xor(x, i32x4.shr_u(x, 16)), i32x4.splat(0x7feb352d));
     x = i32x4.mul(i32x4.add(v128.xor(x, i32x4.shr_u(x, 15)), this.high), i32x4.splat(<i32>0x846ca68b));
     return i32x4.shr_u(x, 16);

@@ -2,7 +2,8 @@
 // for several groups at once, and its gradient with respect to c. Both read the bank once, from front to back: the first group takes
 // a tile from memory, the others from the caches. Tasks are ranges of tiles.
 import {
-  BankWork, bankWork, combine, dotRows, dotRowsTwice, knownSlices, packTile, sumPacked, TILE, TILE_BYTES, tilesPerTask, ZEROS,
+  bankWork, combine, dotRows, dotRowsTwice, knownSlices, packTile, sumPacked, TILE, TILE_BYTES, tilesPerTask, WIDENS, widenTile,
+  ZEROS,
 } from '../bank_tile';
 import { scratch } from '../control';
 import { countInside } from '../count';
@@ -10,31 +11,47 @@ import { BankMixBackwardRow, BankMixRow } from '../ops.gen';
 import { parallel } from '../pool';
 import { ceilDiv } from '../rows';
 
+// @ts-ignore: decorator
+@inline
+function widens(dtype: u32, groups: usize): bool {
+  return dtype == 1 && groups >= WIDENS;
+}
+
 export function bank_mix(row: BankMixRow): void {
-  const groups = countInside(row.count, row.groups);
-  if (groups < 0 || !knownSlices(row.dtype)) return;
-  const work = bankWork();
+  const given = countInside(row.count, row.groups);
+  if (given < 0 || !knownSlices(row.dtype)) return;
+  const work = bankWork(), groups: usize = given;
   work.groups = groups;
   work.tiles = row.size / <u32>TILE;
   work.perTask = tilesPerTask(work.tiles, (<usize>row.slices + groups) * TILE_BYTES);
-  parallel(ceilDiv(work.tiles, work.perTask), mixTask, changetype<usize>(row));
+  const tasks: usize = ceilDiv(work.tiles, work.perTask);
+  if (widens(row.dtype, groups)) {
+    work.room = <usize>row.slices * TILE_BYTES;
+    work.rooms = scratch(tasks * work.room);
+    if (work.rooms == 0) return;
+  }
+  parallel(<u32>tasks, mixTask, changetype<usize>(row));
 }
 
 function mixTask(at: usize, task: u32): void {
   const row = changetype<BankMixRow>(at), work = bankWork();
-  const begin = task * work.perTask, end = min<usize>(begin + work.perTask, work.tiles);
+  const begin = <usize>task * work.perTask, end = min<usize>(begin + work.perTask, work.tiles);
+  const slices: usize = row.slices, wide = work.rooms + <usize>task * work.room;
   for (let tile = begin; tile < end; tile++) {
-    if (row.dtype == 1) mixTile<u16>(row, work, tile);
-    else mixTile<f32>(row, work, tile);
+    const own = row.t + tile * slices * (row.dtype == 1 ? TILE_BYTES / 2 : TILE_BYTES);
+    if (widens(row.dtype, work.groups)) {
+      widenTile(own, slices, wide);
+      mixTile<f32>(row, work.groups, tile, wide);
+    } else if (row.dtype == 1) mixTile<u16>(row, work.groups, tile, own);
+    else mixTile<f32>(row, work.groups, tile, own);
   }
 }
 
-function mixTile<T>(row: BankMixRow, work: BankWork, tile: usize): void {
+function mixTile<T>(row: BankMixRow, groups: usize, tile: usize, own: usize): void {
   const slices: usize = row.slices, size: usize = row.size;
-  const own = row.t + tile * slices * TILE * sizeof<T>();
   const base = row.s == 0 ? ZEROS : row.s + tile * TILE_BYTES;
   let w = row.w + tile * TILE_BYTES, c = row.c;
-  for (let g: usize = 0; g < work.groups; g++, w += size << 2, c += slices << 2) combine<T>(w, base, own, slices, c, 4);
+  for (let g: usize = 0; g < groups; g++, w += size << 2, c += slices << 2) combine<T>(w, base, own, slices, c, 4);
 }
 
 /** At most, so that their sums stay small beside the bank. */
@@ -43,9 +60,9 @@ const BACKWARD_TASKS: usize = 256;
 const PAIRS: usize = 64;
 
 export function bank_mix_backward(row: BankMixBackwardRow): void {
-  const groups = countInside(row.count, row.groups);
-  if (groups < 0 || !knownSlices(row.dtype)) return;
-  const work = bankWork(), slices: usize = row.slices;
+  const given = countInside(row.count, row.groups);
+  if (given < 0 || !knownSlices(row.dtype)) return;
+  const work = bankWork(), groups: usize = given, slices: usize = row.slices;
   const pairs = groups * slices;
   work.groups = groups;
   // Nothing to do over the tiles when nothing comes of it.
@@ -53,7 +70,7 @@ export function bank_mix_backward(row: BankMixBackwardRow): void {
   work.perTask = max<usize>(tilesPerTask(work.tiles, (slices + groups) * TILE_BYTES), ceilDiv(work.tiles, BACKWARD_TASKS));
   const tasks: usize = ceilDiv(work.tiles, work.perTask);
   const partialBytes = (tasks * pairs * 8 + 63) & ~63;
-  work.room = groups * TILE_BYTES;
+  work.room = (groups + (widens(row.dtype, groups) ? slices : 0)) * TILE_BYTES;
   work.partial = scratch(partialBytes + tasks * work.room);
   if (work.partial == 0) return;
   work.rooms = work.partial + partialBytes;
@@ -63,25 +80,29 @@ export function bank_mix_backward(row: BankMixBackwardRow): void {
 
 function dotTask(at: usize, task: u32): void {
   const row = changetype<BankMixBackwardRow>(at), work = bankWork();
-  const begin = task * work.perTask, end = min<usize>(begin + work.perTask, work.tiles);
-  const packed = work.rooms + task * work.room;
-  const bytes = (work.groups * row.slices) << 3;
-  const totals = work.partial + task * bytes;
+  const begin = <usize>task * work.perTask, end = min<usize>(begin + work.perTask, work.tiles);
+  const groups = work.groups, slices: usize = row.slices;
+  const packed = work.rooms + <usize>task * work.room, wide = packed + groups * TILE_BYTES;
+  const bytes = (groups * slices) << 3;
+  const totals = work.partial + <usize>task * bytes;
   memory.fill(totals, 0, bytes);
   for (let tile = begin; tile < end; tile++) {
-    packTile(row.dw, work.groups, row.size, tile, packed);
+    packTile(row.dw, groups, row.size, tile, packed);
     if (row.ds != 0) {
       const base = row.adds == 0 ? ZEROS : row.adds + tile * TILE_BYTES;
-      sumPacked(packed, work.groups, base, row.ds + tile * TILE_BYTES);
+      sumPacked(packed, groups, base, row.ds + tile * TILE_BYTES);
     }
-    if (row.dtype == 1) dotTile<u16>(row, work.groups, tile, packed, totals);
-    else dotTile<f32>(row, work.groups, tile, packed, totals);
+    const own = row.t + tile * slices * (row.dtype == 1 ? TILE_BYTES / 2 : TILE_BYTES);
+    if (widens(row.dtype, groups)) {
+      widenTile(own, slices, wide);
+      dotTile<f32>(packed, groups, wide, slices, totals);
+    } else if (row.dtype == 1) dotTile<u16>(packed, groups, own, slices, totals);
+    else dotTile<f32>(packed, groups, own, slices, totals);
   }
 }
 
-function dotTile<T>(row: BankMixBackwardRow, groups: usize, tile: usize, packed: usize, totals: usize): void {
-  const slices: usize = row.slices, across = slices << 3;
-  const own = row.t + tile * slices * TILE * sizeof<T>();
+function dotTile<T>(packed: usize, groups: usize, own: usize, slices: usize, totals: usize): void {
+  const across = slices << 3;
   let g: usize = 0;
   for (; g + 2 <= groups; g += 2) dotRowsTwice<T>(packed + g * TILE_BYTES, own, slices, totals + g * across, across);
   if (g < groups) dotRows<T>(packed + g * TILE_BYTES, own, slices, totals + g * across);
@@ -91,7 +112,7 @@ function dotTile<T>(row: BankMixBackwardRow, groups: usize, tile: usize, packed:
 function totalsTask(at: usize, task: u32): void {
   const row = changetype<BankMixBackwardRow>(at), work = bankWork();
   const pairs = work.groups * row.slices, all = <usize>row.groups * row.slices;
-  const begin = task * PAIRS, end = min<usize>(begin + PAIRS, all);
+  const begin = <usize>task * PAIRS, end = min<usize>(begin + PAIRS, all);
   const tasks: usize = ceilDiv(work.tiles, work.perTask);
   for (let p = begin; p < end; p++) {
     let total: f64 = 0;

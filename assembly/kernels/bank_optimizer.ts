@@ -16,26 +16,26 @@ import { fma, sum, zero } from '../vec';
 const SQUARES_TASKS: usize = 256;
 
 export function bank_sum_squares(row: BankSumSquaresRow): void {
-  const groups: usize = countInside(row.count, row.groups);
-  if (<i32>groups < 0) return;
-  const work = bankWork();
+  const given = countInside(row.count, row.groups);
+  if (given < 0) return;
+  const work = bankWork(), groups: usize = given;
   work.groups = groups;
   work.tiles = row.size / <u32>TILE;
   work.perTask = max<usize>(tilesPerTask(work.tiles, groups * TILE_BYTES), ceilDiv(work.tiles, SQUARES_TASKS));
-  const tasks = ceilDiv(work.tiles, work.perTask);
+  const tasks: usize = ceilDiv(work.tiles, work.perTask);
   const partialBytes = (tasks * max<usize>(groups * groups, 1) * 8 + 63) & ~63;
   work.room = (groups + 1) * TILE_BYTES;
   work.partial = scratch(partialBytes + tasks * work.room);
   if (work.partial == 0) return;
   work.rooms = work.partial + partialBytes;
   let total: f64 = NaN;
-  if (groups * (groups + 4) / 2 <= row.slices * (groups + 1)) {
-    parallel(tasks, pairsTask, changetype<usize>(row));
+  if (groups * (groups + 4) / 2 <= <usize>row.slices * (groups + 1)) {
+    parallel(<u32>tasks, pairsTask, changetype<usize>(row));
     total = max<f64>(totalOfPairs(row, work, tasks), 0); // below 0 by rounding, when the dw cancel
   }
   // Products may meet infinities of both signs where the sum of squares has one answer.
   if (!isFinite(total)) {
-    parallel(tasks, slicesTask, changetype<usize>(row));
+    parallel(<u32>tasks, slicesTask, changetype<usize>(row));
     total = 0;
     for (let k: usize = 0; k < tasks; k++) total += load<f64>(work.partial + (k << 3));
   }
@@ -46,9 +46,9 @@ export function bank_sum_squares(row: BankSumSquaresRow): void {
 function pairsTask(at: usize, task: u32): void {
   const row = changetype<BankSumSquaresRow>(at), work = bankWork();
   const groups = work.groups, across = groups << 3;
-  const begin = task * work.perTask, end = min<usize>(begin + work.perTask, work.tiles);
-  const packed = work.rooms + task * work.room;
-  const products = work.partial + task * groups * across;
+  const begin = <usize>task * work.perTask, end = min<usize>(begin + work.perTask, work.tiles);
+  const packed = work.rooms + <usize>task * work.room;
+  const products = work.partial + <usize>task * groups * across;
   memory.fill(products, 0, groups * across);
   for (let tile = begin; tile < end; tile++) {
     packTile(row.dw, groups, row.size, tile, packed);
@@ -83,8 +83,8 @@ function totalOfPairs(row: BankSumSquaresRow, work: BankWork, tasks: usize): f64
 function slicesTask(at: usize, task: u32): void {
   const row = changetype<BankSumSquaresRow>(at), work = bankWork();
   const groups = work.groups, slices: usize = row.slices;
-  const begin = task * work.perTask, end = min<usize>(begin + work.perTask, work.tiles);
-  const packed = work.rooms + task * work.room, gradient = packed + groups * TILE_BYTES;
+  const begin = <usize>task * work.perTask, end = min<usize>(begin + work.perTask, work.tiles);
+  const packed = work.rooms + <usize>task * work.room, gradient = packed + groups * TILE_BYTES;
   let total: f64 = 0;
   for (let tile = begin; tile < end; tile++) {
     packTile(row.dw, groups, row.size, tile, packed);
@@ -102,20 +102,20 @@ function slicesTask(at: usize, task: u32): void {
 }
 
 export function bank_adamw(row: BankAdamwRow): void {
-  const groups = countInside(row.count, row.groups);
-  if (groups < 0 || !knownSlices(row.dtype)) return;
-  const work = bankWork();
+  const given = countInside(row.count, row.groups);
+  if (given < 0 || !knownSlices(row.dtype)) return;
+  const work = bankWork(), groups: usize = given;
   work.groups = groups;
   work.tiles = row.size / <u32>TILE;
   work.perTask = tilesPerTask(work.tiles, (3 * <usize>row.slices + groups) * TILE_BYTES);
-  const tasks = ceilDiv(work.tiles, work.perTask);
-  work.room = (<usize>groups + 1) * TILE_BYTES;
+  const tasks: usize = ceilDiv(work.tiles, work.perTask);
+  work.room = (groups + 1) * TILE_BYTES;
   work.rooms = scratch(tasks * work.room);
   if (work.rooms == 0) return;
   changetype<AdamwStep>(locals()).prepare(row.hyper, row.clip, row.lrScale, row.decayScale);
   const number = load<f32>(row.hyper, 28);
   rounding().prepare(row.seed, number > 0 && number < 4e9 ? <u32>number : 0);
-  parallel(tasks, adamwTask, changetype<usize>(row));
+  parallel(<u32>tasks, adamwTask, changetype<usize>(row));
 }
 
 // @ts-ignore: decorator
@@ -127,8 +127,8 @@ function rounding(): StochasticRounding {
 function adamwTask(at: usize, task: u32): void {
   const row = changetype<BankAdamwRow>(at), work = bankWork();
   const slices: usize = row.slices;
-  const begin = task * work.perTask, end = min<usize>(begin + work.perTask, work.tiles);
-  const packed = work.rooms + task * work.room, gradient = packed + work.groups * TILE_BYTES;
+  const begin = <usize>task * work.perTask, end = min<usize>(begin + work.perTask, work.tiles);
+  const packed = work.rooms + <usize>task * work.room, gradient = packed + work.groups * TILE_BYTES;
   for (let tile = begin; tile < end; tile++) {
     packTile(row.dw, work.groups, row.size, tile, packed);
     // One slice after the other: t, m and v are three walks from front to back, which the processor foresees.
@@ -143,11 +143,13 @@ function adamwTask(at: usize, task: u32): void {
 /** The step on one tile of one slice, whose first weight is at place `first`. */
 function stepSlice<T>(row: BankAdamwRow, gradient: usize, first: usize): void {
   const adam = changetype<AdamwStep>(locals()), random = rounding();
-  const t = row.t + first * sizeof<T>(), m = row.m + (first << 2), v = row.v + (first << 2);
-  for (let i: usize = 0; i < TILE; i += 4) {
-    const at = t + i * sizeof<T>();
-    const stepped = adam.step(v128.load(gradient + (i << 2)), loadSlice<T>(at), m + (i << 2), v + (i << 2), 4);
-    if (sizeof<T>() == 2) random.store(stepped, <u32>(first + i), at);
-    else v128.store(at, stepped);
+  let t = row.t + first * sizeof<T>(), m = row.m + (first << 2), v = row.v + (first << 2);
+  let places = i32x4.add(i32x4.splat(<i32>first), i32x4(0, 1, 2, 3));
+  for (const end = gradient + TILE_BYTES; gradient < end; gradient += 16, t += 4 * sizeof<T>(), m += 16, v += 16) {
+    const stepped = adam.step(v128.load(gradient), loadSlice<T>(t), m, v, 4);
+    if (sizeof<T>() == 2) {
+      random.store(stepped, places, t);
+      places = i32x4.add(places, i32x4.splat(4));
+    } else v128.store(t, stepped);
   }
 }

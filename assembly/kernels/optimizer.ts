@@ -27,7 +27,7 @@ export function adamw(row: AdamwRow): void {
 function adamwTask(at: usize, task: u32): void {
   const row = changetype<AdamwRow>(at);
   const adam = changetype<AdamwStep>(locals());
-  const from = <usize>task * TASK_ELEMENTS, count = min<usize>(row.n - from, TASK_ELEMENTS);
+  const from = <usize>task * TASK_ELEMENTS, count = min<usize>(<usize>row.n - from, TASK_ELEMENTS);
   let g = row.g + (from << 2), p = row.p + (from << 2), m = row.m + (from << 2), v = row.v + (from << 2);
   for (const whole = g + (count >> 2 << 4); g < whole; g += 16, p += 16, m += 16, v += 16) {
     v128.store(p, adam.step(v128.load(g), v128.load(p), m, v, 4));
@@ -60,8 +60,8 @@ export function muon_momentum(row: MuonMomentumRow): void {
 function momentumTask(at: usize, task: u32): void {
   const row = changetype<MuonMomentumRow>(at);
   const norms = changetype<Norms>(locals());
-  const matrix = task / norms.blocks, from = (task % norms.blocks) * NORM_BLOCK;
-  const count = min<usize>(row.n - from, NORM_BLOCK);
+  const matrix = <usize>task / norms.blocks, from = (<usize>task % norms.blocks) * NORM_BLOCK;
+  const count = min<usize>(<usize>row.n - from, NORM_BLOCK);
   const apart = (matrix * row.stride + from) << 2;
   const momentum = set(row.momentum), fresh = set((1 - row.momentum) * load<f32>(row.clip));
   let g = row.g + apart, m = row.m + apart, x = row.x + ((matrix * row.n + from) << 2);
@@ -90,12 +90,12 @@ function momentumTask(at: usize, task: u32): void {
 function normalizeTask(at: usize, task: u32): void {
   const row = changetype<MuonMomentumRow>(at);
   const norms = changetype<Norms>(locals());
-  const matrix = task / norms.blocks, from = (task % norms.blocks) * NORM_BLOCK;
+  const matrix = <usize>task / norms.blocks, from = (<usize>task % norms.blocks) * NORM_BLOCK;
   let total: f64 = 0;
   const partial = norms.partial + ((matrix * norms.blocks) << 2);
   for (let b: usize = 0; b < norms.blocks; b++) total += load<f32>(partial + (b << 2));
   const scale = <f32>(1 / (sqrt<f64>(total) + row.eps));
-  rowScale(row.x + ((matrix * row.n + from) << 2), min<usize>(row.n - from, NORM_BLOCK), scale);
+  rowScale(row.x + ((matrix * row.n + from) << 2), min<usize>(<usize>row.n - from, NORM_BLOCK), scale);
 }
 
 export function muon_update(row: MuonUpdateRow): void {
@@ -104,9 +104,9 @@ export function muon_update(row: MuonUpdateRow): void {
 
 function updateTask(at: usize, task: u32): void {
   const row = changetype<MuonUpdateRow>(at);
-  const blocks = ceilDiv(row.n, NORM_BLOCK);
-  const matrix: usize = task / blocks, from = (task % blocks) * NORM_BLOCK;
-  const count = min<usize>(row.n - from, NORM_BLOCK);
+  const blocks: usize = ceilDiv(row.n, NORM_BLOCK);
+  const matrix = <usize>task / blocks, from = (<usize>task % blocks) * NORM_BLOCK;
+  const count = min<usize>(<usize>row.n - from, NORM_BLOCK);
   const scale = set(row.scale), decay = set(load<f32>(row.hyper, 16));
   const minusLr = set(-(load<f32>(row.hyper) * row.lrScale));
   let x = row.x + ((matrix * row.n + from) << 2), p = row.p + ((matrix * row.stride + from) << 2);

@@ -24,8 +24,10 @@ const STEPS = 36;
 const BATCH = 256;
 
 /** Relative differences of losses that rounding may grow to in STEPS steps, and of what is computed once from equal weights. */
-const GROWN = 2 ** -9;
-const ONCE = 2 ** -17;
+const GROWN = 2 ** -15;
+const ONCE = 2 ** -22;
+/** Of slices in bf16: a difference in the last bit of a weight now and then rounds it to the other neighbour. */
+const GROWN_BF16 = 2 ** -12;
 
 type Kind = Pick<PretrainOptions, 'method'> & Partial<PretrainOptions>;
 const KINDS: Readonly<Record<string, Kind>> = {
@@ -141,10 +143,11 @@ async function pretraining(t: ExecutionContext, native: Backend, wasm: Backend, 
     await train(second, folder(place), kind);
   }
   const losses = lossesOf(folder('native'));
+  const limit = kind.bank?.sliceType === 'bf16' ? GROWN_BF16 : GROWN;
   t.is(losses.length, STEPS);
   t.true(losses.at(-1)! < 0.9 * losses[0]!, 'it learns');
   for (const place of ['wasm', 'native, then wasm', 'wasm, then native'])
-    close(t, `losses, ${place}`, lossesOf(folder(place)), losses, GROWN);
+    close(t, `losses, ${place}`, lossesOf(folder(place)), losses, limit);
 
   // A run's model for a domain: the choice of it, its weights and what it predicts.
   for (const place of ['native', 'wasm']) {
