@@ -76,11 +76,11 @@ export function maxLane(v: v128): f32 {
   return x > y ? x : y;
 }
 
-/** 2^n of whole n in [-126, 127]. */
+/** 2^n of whole n in [-126, 127]: added to 1.5 * 2^23, n + 127 is the end of the mantissa, from where it is shifted to be the exponent. */
 // @ts-ignore: decorator
 @inline
 export function exp2Integer(n: v128): v128 {
-  return i32x4.shl(i32x4.add(i32x4.trunc_sat_f32x4_s(n), i32x4.splat(127)), 23);
+  return i32x4.shl(f32x4.add(n, set(12582912 + 127)), 23);
 }
 
 /**
