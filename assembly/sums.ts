@@ -39,8 +39,13 @@ export function runSquares(x: usize, n: usize): f32 {
   return sum(f32x4.add(f32x4.add(a, b), f32x4.add(c, d)));
 }
 
-/** Rows whose sum stays in registers; what they hold of a task's columns fits the second-level cache. */
+/** Rows that are added in registers before they are added to the result, so that rounding grows with rows / 16. */
 const ROWS: usize = 16;
+/**
+ * From so many columns on, rows that follow each other are walked one by one, front to back: that is what the processor foresees.
+ * The caller keeps them few.
+ */
+const WIDE: usize = 256;
 
 /** Address of row k of those that are added: `stride` bytes apart, or, with `order`, the one of that number. */
 // @ts-ignore: decorator
@@ -58,15 +63,15 @@ function finish(y: usize, plus: usize, alpha: v128, total: v128, offset: usize):
 }
 
 /**
- * y[i] = alpha sum over k < rows of row(k)[i] (+ plus[i]) for i < n. plus may be 0, or y. Every ROWS rows are added up by themselves
- * and then to y, so that rounding grows with rows / ROWS and not with rows.
+ * y[i] = alpha sum over k < rows of row(k)[i] (+ plus[i]) for i < n. plus may be 0, or y.
  */
 export function sumRows(
   from: usize, stride: usize, order: usize, rows: usize, n: usize, y: usize, alpha: f32, plus: usize,
 ): void {
+  const step: usize = order == 0 && n >= WIDE ? 1 : ROWS;
   let k: usize = 0;
   do {
-    const end = min<usize>(rows, k + ROWS);
+    const end = min<usize>(rows, k + step);
     sumBlock(from, stride, order, k, end, n, y, alpha, plus);
     k = end;
     plus = y;
