@@ -39,6 +39,14 @@ export function runSquares(x: usize, n: usize): f32 {
   return sum(f32x4.add(f32x4.add(a, b), f32x4.add(c, d)));
 }
 
+/** Rows that are added in registers before they are added to the result, so that rounding grows with rows / 16. */
+const ROWS: usize = 16;
+/**
+ * From so many columns on, rows that follow each other are walked one by one, front to back: that is what the processor foresees.
+ * The caller keeps them few.
+ */
+const WIDE: usize = 256;
+
 /** Address of row k of those that are added: `stride` bytes apart, or, with `order`, the one of that number. */
 // @ts-ignore: decorator
 @inline
@@ -49,54 +57,61 @@ function place(from: usize, stride: usize, order: usize, k: usize): usize {
 /** y = alpha total (+ plus) */
 // @ts-ignore: decorator
 @inline
-function finish(y: usize, plus: usize, alpha: v128, total: v128): void {
+function finish(y: usize, plus: usize, alpha: v128, total: v128, offset: usize): void {
   const value = f32x4.mul(alpha, total);
-  v128.store(y, plus == 0 ? value : f32x4.add(value, v128.load(plus)));
+  v128.store(y + offset, plus == 0 ? value : f32x4.add(value, v128.load(plus + offset)));
 }
 
 /**
- * y[i] = alpha sum over k < rows of row(k)[i] (+ plus[i]) for i < n. A line of columns at a time, in registers. Every 64 rows are
- * added up by themselves first, so that rounding grows with rows / 64 and not with rows. plus may be 0, or y.
+ * y[i] = alpha sum over k < rows of row(k)[i] (+ plus[i]) for i < n. plus may be 0, or y.
  */
 export function sumRows(
   from: usize, stride: usize, order: usize, rows: usize, n: usize, y: usize, alpha: f32, plus: usize,
 ): void {
+  const step: usize = order == 0 && n >= WIDE ? 1 : ROWS;
+  let k: usize = 0;
+  do {
+    const end = min<usize>(rows, k + step);
+    sumBlock(from, stride, order, k, end, n, y, alpha, plus);
+    k = end;
+    plus = y;
+  } while (k < rows);
+}
+
+function sumBlock(
+  from: usize, stride: usize, order: usize, begin: usize, end: usize, n: usize, y: usize, alpha: f32, plus: usize,
+): void {
   const factor = set(alpha);
   let i: usize = 0;
-  for (; i + 16 <= n; i += 16) {
-    let a = zero(), b = a, c = a, d = a;
-    for (let k: usize = 0; k < rows; ) {
-      const end = min<usize>(rows, k + 64);
-      let p = zero(), q = p, r = p, s = p;
-      for (; k < end; k++) {
-        const x = place(from, stride, order, k);
-        p = f32x4.add(p, v128.load(x));
-        q = f32x4.add(q, v128.load(x, 16));
-        r = f32x4.add(r, v128.load(x, 32));
-        s = f32x4.add(s, v128.load(x, 48));
-      }
-      a = f32x4.add(a, p);
-      b = f32x4.add(b, q);
-      c = f32x4.add(c, r);
-      d = f32x4.add(d, s);
+  for (; i + 32 <= n; i += 32) {
+    let a = zero(), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
+    for (let k = begin; k < end; k++) {
+      const x = place(from, stride, order, k);
+      a = f32x4.add(a, v128.load(x));
+      b = f32x4.add(b, v128.load(x, 16));
+      c = f32x4.add(c, v128.load(x, 32));
+      d = f32x4.add(d, v128.load(x, 48));
+      e = f32x4.add(e, v128.load(x, 64));
+      f = f32x4.add(f, v128.load(x, 80));
+      g = f32x4.add(g, v128.load(x, 96));
+      h = f32x4.add(h, v128.load(x, 112));
     }
-    finish(y, plus, factor, a);
-    finish(y + 16, plus && plus + 16, factor, b);
-    finish(y + 32, plus && plus + 32, factor, c);
-    finish(y + 48, plus && plus + 48, factor, d);
-    from += 64;
-    y += 64;
-    plus = plus && plus + 64;
+    finish(y, plus, factor, a, 0);
+    finish(y, plus, factor, b, 16);
+    finish(y, plus, factor, c, 32);
+    finish(y, plus, factor, d, 48);
+    finish(y, plus, factor, e, 64);
+    finish(y, plus, factor, f, 80);
+    finish(y, plus, factor, g, 96);
+    finish(y, plus, factor, h, 112);
+    from += 128;
+    y += 128;
+    plus = plus && plus + 128;
   }
   for (; i < n; i += 4) {
     const left = n - i;
     let a = zero();
-    for (let k: usize = 0; k < rows; ) {
-      const end = min<usize>(rows, k + 64);
-      let p = zero();
-      for (; k < end; k++) p = f32x4.add(p, loadFirst(place(from, stride, order, k), left));
-      a = f32x4.add(a, p);
-    }
+    for (let k = begin; k < end; k++) a = f32x4.add(a, loadFirst(place(from, stride, order, k), left));
     const value = f32x4.mul(factor, a);
     storeFirst(y, plus == 0 ? value : f32x4.add(value, loadFirst(plus, left)), left);
     from += 16;

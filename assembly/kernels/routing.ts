@@ -89,15 +89,39 @@ function combineTask(at: usize, task: u32): void {
   for (let r = begin; r < end; r++) {
     const from = row.position + (r * k << 2), p = row.p && row.p + (r * k << 2);
     const y = row.y + (r * cols << 2), add = row.add && row.add + (r * cols << 2);
-    for (let i: usize = 0; i < cols; i += 4) {
-      const left = cols - i, column = i << 2;
-      let total = add == 0 ? zero() : loadFirst(add + column, left);
-      for (let c: usize = 0; c < k; c++) {
-        const v = loadFirst(row.x + (<usize>load<u32>(from + (c << 2)) * cols << 2) + column, left);
-        total = p == 0 ? f32x4.add(total, v) : fma(set(load<f32>(p + (c << 2))), v, total);
-      }
-      storeFirst(y + column, total, left);
+    combine(row.x, from, p, k, add, y, cols);
+  }
+}
+
+/** y = sum over c of p[c] x[from[c]] (+ add) */
+function combine(x: usize, from: usize, p: usize, k: usize, add: usize, y: usize, cols: usize): void {
+  const stride = cols << 2;
+  let i: usize = 0;
+  for (; i + 8 <= cols; i += 8) {
+    let a = zero(), b = a;
+    for (let c: usize = 0; c < k; c++) {
+      const weight = set(p == 0 ? 1 : load<f32>(p + (c << 2)));
+      const v = x + <usize>load<u32>(from + (c << 2)) * stride;
+      a = fma(weight, v128.load(v), a);
+      b = fma(weight, v128.load(v, 16), b);
     }
+    v128.store(y, add == 0 ? a : f32x4.add(a, v128.load(add)));
+    v128.store(y, add == 0 ? b : f32x4.add(b, v128.load(add, 16)), 16);
+    x += 32;
+    y += 32;
+    add = add && add + 32;
+  }
+  for (; i < cols; i += 4) {
+    const left = cols - i;
+    let a = add == 0 ? zero() : loadFirst(add, left);
+    for (let c: usize = 0; c < k; c++) {
+      const v = loadFirst(x + <usize>load<u32>(from + (c << 2)) * stride, left);
+      a = fma(set(p == 0 ? 1 : load<f32>(p + (c << 2))), v, a);
+    }
+    storeFirst(y, a, left);
+    x += 16;
+    y += 16;
+    add = add && add + 16;
   }
 }
 

@@ -14,10 +14,10 @@ interface Exports extends Record<string, unknown> {
 }
 
 interface Linked {
-  /** Addresses of the rows' addresses, and how many. */
+  /** The block: rows, and behind them the address of each. */
+  readonly at: number;
   readonly table: number;
   readonly count: number;
-  readonly words: number;
 }
 
 /** The exports of the module, and AssemblyScript's view of a text in its memory. */
@@ -89,7 +89,7 @@ export class Engine {
       case 'release': {
         const linked = this.#programs.get(command.program);
         this.#programs.delete(command.program);
-        if (linked !== undefined) for (const at of [linked.table, linked.words]) this.#heap.free(at);
+        if (linked !== undefined) this.#heap.free(linked.at);
         return undefined;
       }
       case 'fence': {
@@ -106,15 +106,15 @@ export class Engine {
       words[at] = words[at] === 0xffffffff ? 0 : this.#base(words[at]!) + words[at + 1]! * 64;
       words[at + 1] = 0;
     }
-    const text = this.#heap.alloc(words.byteLength);
-    const table = this.#heap.alloc(rows.byteLength);
-    if (text === 0 || table === 0) throw new Error(`no WebAssembly memory for a Program of ${words.byteLength} bytes`);
-    this.#words().set(words, text / 4);
+    const at = this.#heap.alloc(words.byteLength + rows.byteLength);
+    if (at === 0) throw new Error(`no WebAssembly memory for a Program of ${words.byteLength} bytes`);
+    const table = at + words.byteLength;
+    this.#words().set(words, at / 4);
     this.#words().set(
-      rows.map((row) => text + row * 4),
+      rows.map((row) => at + row * 4),
       table / 4,
     );
-    this.#programs.set(program, { table, count: rows.length, words: text });
+    this.#programs.set(program, { at, table, count: rows.length });
   }
 
   #run(id: number): void {

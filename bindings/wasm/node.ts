@@ -26,9 +26,9 @@ function bytesOf(isa: WasmIsa, threads: boolean): Uint8Array | string {
   return found;
 }
 
-/** Which modules run here, best first, and why others do not. */
-export function wasmIsas(): { readonly isas: readonly WasmIsa[]; readonly failures: readonly string[] } {
-  const all = (['relaxed', 'simd'] as const).map((isa) => ({ isa, found: bytesOf(isa, true) }));
+/** Which modules, for memory that is shared or not, run here, best first, and why others do not. */
+export function wasmIsas(shared = true): { readonly isas: readonly WasmIsa[]; readonly failures: readonly string[] } {
+  const all = (['relaxed', 'simd'] as const).map((isa) => ({ isa, found: bytesOf(isa, shared) }));
   return {
     isas: all.flatMap(({ isa, found }) => (typeof found === 'string' ? [] : [isa])),
     failures: all.flatMap(({ found }) => (typeof found === 'string' ? [found] : [])),

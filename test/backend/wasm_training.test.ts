@@ -4,7 +4,6 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { packageRoot } from '../../bindings/load.js';
 import { wasmIsas } from '../../bindings/wasm/node.js';
 import { type Backend, listIsas, openBackend } from '../../ts/backend/index.js';
 import { clusterCorpus } from '../../ts/data/clusters.js';
@@ -50,9 +49,6 @@ test.after.always(() => rmSync(root, { recursive: true }));
 
 /** Why nothing can be compared here; undefined when it can. */
 function obstacle(): string | undefined {
-  const unwritten = path.join(packageRoot(), 'assembly', 'kernels', 'missing.ts');
-  const ops = existsSync(unwritten) ? [...readFileSync(unwritten, 'utf8').matchAll(/^export function (\w+)/gm)] : [];
-  if (ops.length > 0) return `WebAssembly has no kernels yet of ${ops.map((match) => match[1]).join(', ')}`;
   const { isas, failures } = wasmIsas();
   if (isas.length === 0) return failures.join('; ');
   return listIsas().length === 0 ? 'no addon' : undefined;

@@ -17,7 +17,7 @@ export interface WasmOptions {
 
 /** Throws SWEETSPOT_BACKEND_UNAVAILABLE when no module runs here, and SWEETSPOT_USAGE for an ISA that is not there. */
 export function openWasm({ isa, threads, shared = true }: WasmOptions): Backend {
-  const { isas, failures } = wasmIsas();
+  const { isas, failures } = wasmIsas(shared);
   if (isas.length === 0) {
     throw new SweetspotError('SWEETSPOT_BACKEND_UNAVAILABLE', {
       what: 'the WebAssembly backend cannot be used',
