@@ -40,6 +40,7 @@ export class Engine {
   #scratch = { at: 0, bytes: 0 };
   /** The first error since the last fence. */
   #latch: string | undefined;
+  #trapped = false;
 
   constructor(start: Start) {
     this.#memory = start.memory ?? newMemory(false);
@@ -94,7 +95,7 @@ export class Engine {
       }
       case 'fence': {
         const reply = this.#reply(command.ticket);
-        this.#latch = undefined;
+        if (!this.#trapped) this.#latch = undefined;
         return reply;
       }
     }
@@ -124,7 +125,9 @@ export class Engine {
     try {
       row = this.#exports.run(linked.table, linked.count) >>> 0;
     } catch (error) {
-      this.#latch = `program ${id}: ${(error as Error).message}`;
+      // A trap left the pool in the middle of a job: nothing that follows could be trusted.
+      this.#trapped = true;
+      this.#latch = `program ${id} trapped: ${(error as Error).message}; the backend must be opened anew`;
       return;
     }
     if (row < linked.count && this.#words()[FAILED / 4] !== 0) this.#latch = `${id}\t${row}\t${this.#message()}`;
