@@ -59,7 +59,7 @@ test('bf16 without instructions for it agrees too', async (t) => {
 
 test('the default is what the machine is fast at; other words are refused', async (t) => {
   for (const isa of ['scalar', undefined]) {
-    const backend = openBackend({ isa });
+    const backend = openBackend({ backend: 'cpu', isa });
     t.is(choosePrecision(backend), backend.capabilities.isa === 'avx512_bf16' ? 'bf16' : 'fp32');
     t.is(choosePrecision(backend, 'fp32'), 'fp32');
     const error = t.throws(() => choosePrecision(backend, 'fp8' as Precision), { instanceOf: SweetspotError });
