@@ -47,8 +47,8 @@ async function product(context: Context, [m, n, k, transposes]: (typeof SHAPES)[
   for (const peer of JAVASCRIPT_PEERS) {
     const process = await context.peers.javascript(peer);
     if (process === undefined) continue;
-    const calls = Math.max(1, Math.min(500, Math.ceil(2e8 / flops)));
-    const request = { m, n, k, transA, transB, bf16: 0, calls, samples: 5 };
+    const calls = Math.max(1, Math.min(500, Math.ceil(1e8 / flops)));
+    const request = { m, n, k, transA, transB, bf16: 0, calls, samples: 3 };
     const backend = context.peers.found[peer.name]!;
     entrants.push({ ...process.contender(peer.name, request), peer: peer.name, backend });
   }

@@ -3,11 +3,13 @@ import { createInterface } from 'node:readline';
 
 /** Multiples of 1/128 in [-1, 1). */
 function filled(n, seed) {
+  const values = new Float32Array(n);
   let state = seed;
-  return Float32Array.from({ length: n }, () => {
+  for (let i = 0; i < n; i++) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return ((state >>> 24) - 128) / 128;
-  });
+    values[i] = ((state >>> 24) - 128) / 128;
+  }
+  return values;
 }
 
 /** Whether a place in the middle of c is right: a transpose understood wrongly would be timed for nothing. */
