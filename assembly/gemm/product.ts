@@ -12,10 +12,11 @@ export const TILE_COLS: usize = 256;
 /** Up to this many rows of C, reading B once is most of the work (thin.ts); up to twice as many where rows of both run along a long K. */
 const THIN_ROWS: usize = 8;
 const LONG: usize = 256;
-/** Numbers of B in a task of dot(), sums in one of outer(). */
+/** Numbers of B in a task of dot(). */
 const THIN_TASK: usize = 32768;
+/** Sums in a task of outer(), in the first-level cache. */
 export const OUTER_SUMS: usize = 4096;
-/** Tiles of a product that is worth it, so that several threads have work. */
+/** Tiles of a product of more than WORTH FLOPs, at least, so that several threads have work. */
 const TASKS: usize = 4;
 const WORTH: f64 = 4e6;
 /** Numbers that a task packs. */
