@@ -1,5 +1,6 @@
 // Decoding one token after the other, batch 1: every weight is read once a token, so the roof is that of memory (of the
 // caches for models that fit there).
+import type { Backend } from '../ts/backend/index.js';
 import { trainTokenizer } from '../ts/data/tokenizer.js';
 import { transformerConfig } from '../ts/models/config.js';
 import { denseParameterCount } from '../ts/models/cost.js';
@@ -13,15 +14,16 @@ import type { Result } from './result.js';
 const TOKENS = 32;
 const PROMPT = 64;
 
-const SIZES = [
+export const DECODE_SIZES = [
   { name: 'd64 L4 V2048', width: 64, layers: 4, heads: 4, vocab: 2048, quick: false },
   { name: 'd256 L4 V8192', width: 256, layers: 4, heads: 4, vocab: 8192, quick: true },
   { name: 'd512 L8 V16384', width: 512, layers: 8, heads: 8, vocab: 16384, quick: false },
 ] as const;
 
-type Size = (typeof SIZES)[number];
+type DecodeSize = (typeof DECODE_SIZES)[number];
 
-async function run(context: Context, name: string, size: Size, prefill: boolean): Promise<Result[]> {
+/** Seconds a token of reading a prompt, or of one token after the other, on a model of these sizes. */
+export async function decodeWork(backend: Backend, size: DecodeSize, prefill: boolean) {
   const config = transformerConfig({
     vocabSize: size.vocab,
     hiddenSize: size.width,
@@ -34,7 +36,7 @@ async function run(context: Context, name: string, size: Size, prefill: boolean)
     transformerParameters(config).map(({ name, shape }) => [name, new Float32Array(sizeOf(shape)).fill(0.01)]),
   );
   const tokenizer = await trainTokenizer(['a b c d e f'], { vocabSize: 260 });
-  const model = DenseModel.fromValues(context.backend, config, values, tokenizer);
+  const model = DenseModel.fromValues(backend, config, values, tokenizer);
   const decoder = new Decoder(model);
   const count = prefill ? 512 : TOKENS;
   const turn = async () => {
@@ -45,8 +47,17 @@ async function run(context: Context, name: string, size: Size, prefill: boolean)
     else for (let i = 0; i < count; i++) await decoder.read([i]);
     return [(performance.now() - began) / 1000 / count];
   };
-  const bytes = 4 * denseParameterCount(config);
-  const flops = 2 * denseParameterCount(config);
+  const dispose = () => {
+    decoder.dispose();
+    model.dispose();
+  };
+  return { parameters: denseParameterCount(config), turn, dispose };
+}
+
+async function run(context: Context, name: string, size: DecodeSize, prefill: boolean): Promise<Result[]> {
+  const { parameters, turn, dispose } = await decodeWork(context.backend, size, prefill);
+  const bytes = 4 * parameters;
+  const flops = 2 * parameters;
   try {
     return await compete(
       context,
@@ -62,12 +73,11 @@ async function run(context: Context, name: string, size: Size, prefill: boolean)
       [ours(context, { name: 'sweetspot', turn })],
     );
   } finally {
-    decoder.dispose();
-    model.dispose();
+    dispose();
   }
 }
 
-export const decodeCases: readonly BenchCase[] = SIZES.flatMap((size) =>
+export const decodeCases: readonly BenchCase[] = DECODE_SIZES.flatMap((size) =>
   [false, true].map((prefill): BenchCase => {
     const name = `${prefill ? 'prefill' : 'decode'} ${size.name}`;
     return {

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Contender } from './measure.js';
+import { installed, type JavaScriptPeer } from './peers_javascript.js';
 
 const root = (() => {
   let folder = path.dirname(fileURLToPath(import.meta.url));
@@ -184,6 +185,18 @@ export class Peers {
         ...cleanEnvironment(this.threads),
         ...peer.env(hasAvx512()),
       });
+    });
+  }
+
+  /** A product in a library for WebAssembly. */
+  javascript(peer: JavaScriptPeer): Promise<PeerProcess | undefined> {
+    return this.#opened(peer.name, () => {
+      const folder = installed(peer, path.join(root, 'build/peers/javascript'));
+      return new PeerProcess(
+        process.execPath,
+        [path.join(peersFolder, peer.script), folder, `${this.threads}`],
+        process.env,
+      );
     });
   }
 

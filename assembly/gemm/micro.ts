@@ -1,5 +1,6 @@
-// The microkernel: 4 rows x 8 columns of C in registers while K passes by. A step of K is two vectors of packed B and four
-// broadcasts of packed A (pack.ts): 8 sums, 2 of B and one of A are as many vectors as V8 keeps in registers; with 6 rows it spills.
+// The microkernel: 4 rows x 8 columns of C in registers while K passes by. A step of K is two vectors of packed B and a broadcast of each row
+// of A: with 8 sums, a product and all loads of a step, which V8 puts first, just what fits in 15 registers. It would move the loads of several
+// steps to the front together, and spill; so every step ends with a way out of the loop, which it does not move them across.
 import { fma, loadFirst, set, storeFirst, zero } from '../vec';
 
 /** Rows and columns of C in registers. */
@@ -9,58 +10,83 @@ export const UNIT_COLS: usize = 8;
 export const EDGE_BYTES: usize = UNIT_ROWS * UNIT_COLS * 4;
 
 /**
- * c (rows, width) = alpha a b (+ bias) (+ add) over `depth` steps of K. a: [step][4], b: [step][8], zeros where there is no row or column. ldc in
- * bytes; add lies as c does and may be c. bias and add are 0 when absent.
+ * c (rows, width) = alpha a b (+ bias) (+ add) over `depth` steps of K. a: rows lda bytes apart; b: [step][8], zeros where there is no
+ * column; c: rows ldc bytes apart; add lies as c does and may be c. bias and add are 0 when absent.
  */
 export function micro(
-  depth: usize, a: usize, b: usize, c: usize, ldc: usize, add: usize, bias: usize, alpha: f32,
+  depth: usize, a: usize, lda: usize, b: usize, c: usize, ldc: usize, add: usize, bias: usize, alpha: f32,
   rows: usize, width: usize, edge: usize,
 ): void {
   let c00 = zero(), c01 = zero(), c10 = zero(), c11 = zero(), c20 = zero(), c21 = zero(), c30 = zero(), c31 = zero();
-  const pairs = a + ((depth >> 1) << 5);
-  for (; a < pairs; a += 32, b += 64) {
-    let y = v128.load(b), z = v128.load(b, 16);
-    let x = v128.load32_splat(a);
-    c00 = fma(x, y, c00);
-    c01 = fma(x, z, c01);
-    x = v128.load32_splat(a, 4);
-    c10 = fma(x, y, c10);
-    c11 = fma(x, z, c11);
-    x = v128.load32_splat(a, 8);
-    c20 = fma(x, y, c20);
-    c21 = fma(x, z, c21);
-    x = v128.load32_splat(a, 12);
-    c30 = fma(x, y, c30);
-    c31 = fma(x, z, c31);
-    y = v128.load(b, 32);
-    z = v128.load(b, 48);
-    x = v128.load32_splat(a, 16);
-    c00 = fma(x, y, c00);
-    c01 = fma(x, z, c01);
-    x = v128.load32_splat(a, 20);
-    c10 = fma(x, y, c10);
-    c11 = fma(x, z, c11);
-    x = v128.load32_splat(a, 24);
-    c20 = fma(x, y, c20);
-    c21 = fma(x, z, c21);
-    x = v128.load32_splat(a, 28);
-    c30 = fma(x, y, c30);
-    c31 = fma(x, z, c31);
-  }
-  if ((depth & 1) != 0) {
-    const y = v128.load(b), z = v128.load(b, 16);
-    let x = v128.load32_splat(a);
-    c00 = fma(x, y, c00);
-    c01 = fma(x, z, c01);
-    x = v128.load32_splat(a, 4);
-    c10 = fma(x, y, c10);
-    c11 = fma(x, z, c11);
-    x = v128.load32_splat(a, 8);
-    c20 = fma(x, y, c20);
-    c21 = fma(x, z, c21);
-    x = v128.load32_splat(a, 12);
-    c30 = fma(x, y, c30);
-    c31 = fma(x, z, c31);
+  if (depth > 0) {
+    // Rows past the edge are computed as the first one, and not stored.
+    let a1 = rows > 1 ? a + lda : a, a2 = rows > 2 ? a + 2 * lda : a, a3 = rows > 3 ? a + 3 * lda : a;
+    const last = a + ((depth - 1) << 2), last1 = last - 4, last2 = last - 8, last3 = last - 12;
+    while (true) {
+      let y = v128.load(b), z = v128.load(b, 16), x = v128.load32_splat(a);
+      c00 = fma(x, y, c00);
+      c01 = fma(x, z, c01);
+      x = v128.load32_splat(a1);
+      c10 = fma(x, y, c10);
+      c11 = fma(x, z, c11);
+      x = v128.load32_splat(a2);
+      c20 = fma(x, y, c20);
+      c21 = fma(x, z, c21);
+      x = v128.load32_splat(a3);
+      c30 = fma(x, y, c30);
+      c31 = fma(x, z, c31);
+      if (a == last) break;
+      y = v128.load(b, 32);
+      z = v128.load(b, 48);
+      x = v128.load32_splat(a, 4);
+      c00 = fma(x, y, c00);
+      c01 = fma(x, z, c01);
+      x = v128.load32_splat(a1, 4);
+      c10 = fma(x, y, c10);
+      c11 = fma(x, z, c11);
+      x = v128.load32_splat(a2, 4);
+      c20 = fma(x, y, c20);
+      c21 = fma(x, z, c21);
+      x = v128.load32_splat(a3, 4);
+      c30 = fma(x, y, c30);
+      c31 = fma(x, z, c31);
+      if (a == last1) break;
+      y = v128.load(b, 64);
+      z = v128.load(b, 80);
+      x = v128.load32_splat(a, 8);
+      c00 = fma(x, y, c00);
+      c01 = fma(x, z, c01);
+      x = v128.load32_splat(a1, 8);
+      c10 = fma(x, y, c10);
+      c11 = fma(x, z, c11);
+      x = v128.load32_splat(a2, 8);
+      c20 = fma(x, y, c20);
+      c21 = fma(x, z, c21);
+      x = v128.load32_splat(a3, 8);
+      c30 = fma(x, y, c30);
+      c31 = fma(x, z, c31);
+      if (a == last2) break;
+      y = v128.load(b, 96);
+      z = v128.load(b, 112);
+      x = v128.load32_splat(a, 12);
+      c00 = fma(x, y, c00);
+      c01 = fma(x, z, c01);
+      x = v128.load32_splat(a1, 12);
+      c10 = fma(x, y, c10);
+      c11 = fma(x, z, c11);
+      x = v128.load32_splat(a2, 12);
+      c20 = fma(x, y, c20);
+      c21 = fma(x, z, c21);
+      x = v128.load32_splat(a3, 12);
+      c30 = fma(x, y, c30);
+      c31 = fma(x, z, c31);
+      if (a == last3) break;
+      a += 16;
+      a1 += 16;
+      a2 += 16;
+      a3 += 16;
+      b += 128;
+    }
   }
   const scale = set(alpha);
   const whole = rows == UNIT_ROWS && width == UNIT_COLS;

@@ -3,13 +3,13 @@
 import { locals, scratch, threads } from '../control';
 import { parallel, thread } from '../pool';
 import { ceilDiv } from '../rows';
-import { DOT, OUTER, Product, TILE_BYTES, TILE_COLS, TILES } from './product';
-import { dot, outer, outerBytes } from './thin';
+import { DOT, OUTER_SUMS, Product, TILE_BYTES, TILES } from './product';
+import { dot, outer } from './thin';
 
 /** Bytes of packed B in a round: about what a last-level cache holds. A round has one block of K at least. */
 const ROUND_BYTES: u64 = 16 << 20;
-/** Workspace of a thread: for a tile, or for the sums of a thin product of 8 rows. */
-const WORK_BYTES: usize = (max<usize>(TILE_BYTES, outerBytes(8, TILE_COLS)) + 127) & ~63;
+/** Workspace of a thread: for a tile, or for sums of outer(), of at most 8 rows of whole vectors. */
+const WORK_BYTES: usize = (max<usize>(TILE_BYTES, (OUTER_SUMS + 8 * 8) * 4) + 127) & ~63;
 
 /** Writes product `index` of the row into `to`; the planned fields are filled later. */
 type MakeProduct = (row: usize, index: usize, to: Product) => void;
@@ -50,7 +50,7 @@ export function runProducts(row: usize, count: usize, make: MakeProduct): void {
     q.packed = packed;
     tasks += q.tasks();
     if (q.kind != TILES || q.m == 0) continue;
-    packTasks += ceilDiv(q.n, q.strip) * <u32>min<usize>(round, q.blocks);
+    packTasks += q.strips() * <u32>min<usize>(round, q.blocks);
     packed += q.blockBytes() * round;
   }
   run.products = memory;
@@ -83,9 +83,9 @@ function owner(run: Run, task: u32, first: usize): Product {
 
 function packTask(row: usize, task: u32): void {
   const run = changetype<Run>(row);
-  const q = owner(run, task, offsetof<Product>('packTask')), strips = ceilDiv(q.n, q.strip), index = task - q.packTask;
+  const q = owner(run, task, offsetof<Product>('packTask')), strips = q.strips(), index = task - q.packTask;
   const block = run.from + index / strips;
-  if (block < q.blocks) q.packB(block, index % strips, q.packed + index / strips * q.blockBytes());
+  if (block < q.blocks) q.pack(block, index % strips, q.packed + index / strips * q.blockBytes());
 }
 
 function multiplyTask(row: usize, task: u32): void {

@@ -109,20 +109,13 @@ function finish(q: Product, i: usize, j: usize, x: v128, n: usize): void {
   storeFirst(q.c + at, r, n);
 }
 
-/** Bytes that outer() needs for `cols` columns. */
-// @ts-ignore: decorator
-@inline
-export function outerBytes(m: usize, cols: usize): usize {
-  return m * ((cols + 3) & ~3) * 4;
-}
-
 /**
  * Columns j .. j + cols of C = op(A) B: rows of B run along C. Some rows of B at a time meet all rows of A; sums stay in `work`, in the
  * first-level cache.
  */
 export function outer(q: Product, j: usize, cols: usize, work: usize): void {
-  const stepA = q.transA ? q.lda << 2 : 4, rowA = q.transA ? 4 : q.lda << 2, rowSums = outerBytes(1, cols), ldb = q.ldb << 2;
-  memory.fill(work, 0, outerBytes(q.m, cols));
+  const stepA = q.transA ? q.lda << 2 : 4, rowA = q.transA ? 4 : q.lda << 2, rowSums: usize = ((cols + 3) & ~3) << 2, ldb = q.ldb << 2;
+  memory.fill(work, 0, q.m * rowSums);
   let b = q.b + (j << 2), a = q.a, p: usize = 0;
   for (; p + STEPS <= q.k; p += STEPS, a += STEPS * stepA, b += STEPS * ldb) {
     for (let i: usize = 0; i < q.m; i++) eightSteps(a + i * rowA, stepA, b, ldb, work + i * rowSums, cols);

@@ -58,14 +58,14 @@ export function kmeans_assign(row: KmeansAssignRow): void {
   job.work = job.norms + normBytes;
   q.packed = job.work + threads() * WORK_BYTES;
   q.bias = job.norms;
-  parallel(<u32>q.blocks * ceilDiv(q.n, q.strip), packTask, changetype<usize>(job));
+  parallel(<u32>q.blocks * q.strips(), packTask, changetype<usize>(job));
   parallel(ceilDiv(row.rows, TILE_ROWS), assignTask, changetype<usize>(job));
 }
 
 function packTask(at: usize, task: u32): void {
-  const job = changetype<Assignment>(at), q = job.product, strips = ceilDiv(q.n, q.strip);
+  const job = changetype<Assignment>(at), q = job.product, strips = q.strips();
   const block = task / strips, strip = task % strips;
-  q.packB(block, strip, q.packed + block * q.blockBytes());
+  q.pack(block, strip, q.packed + block * q.blockBytes());
   if (block > 0) return;
   const end = min<usize>(q.n, (strip + 1) * q.strip), ld = q.k << 2;
   for (let j = strip * q.strip; j < end; j++) store<f32>(job.norms + (j << 2), rowDot(q.b + j * ld, q.b + j * ld, q.k));
