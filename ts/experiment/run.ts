@@ -5,14 +5,15 @@ import { cpus } from 'node:os';
 import path from 'node:path';
 import { type Backend, type BackendOptions, openBackend, SweetspotError } from '../backend/index.js';
 import { writeFileAtomic } from '../io/atomic.js';
+import { assembleResults } from './assemble.js';
 import { CellStore } from './cells.js';
 import { workInChildren } from './children.js';
+import type { Experiment } from './experiment.js';
 import type { Cell, Plan } from './plan.js';
 import { planExperiment } from './planner.js';
 import { corpusFacts, corpusPlace, prepare } from './prepare.js';
 import { type OnExperimentProgress, ProgressTracker } from './progress.js';
-import { assembleResults, type ClusterMap, type MachineFile, type Results } from './results.js';
-import type { Experiment } from './schema.js';
+import type { ClusterMap, MachineFile, Results } from './results.js';
 import { work } from './work.js';
 
 export interface ExperimentOptions {
