@@ -2,10 +2,15 @@
 //   native/core/ops.gen.h      opcodes, one row struct an op, decoders, bounds
 //   ts/backend/ops.gen.ts      the table as typed data, with bounds as functions
 //   assembly/ops.gen.ts        opcodes for the WebAssembly kernels
+//   bindings/version.gen.json, bindings/napi/version.gen.h   what addon and library must agree on
 // `--check` writes nothing and fails when a file differs from what would be written.
+import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+
+/** Counts changes of the border itself, bindings/napi: members of Device, their arguments, other exports. */
+const BORDER = 1;
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
 const { ops } = JSON.parse(readFileSync(path.join(root, 'bindings/ops.json'), 'utf8'));
@@ -207,7 +212,19 @@ function assembly() {
   return [banner, ...ops.map((op) => `export const OP_${op.name.toUpperCase()}: u32 = ${op.code};`), ''].join('\n');
 }
 
-const files = { 'native/core/ops.gen.h': cxx(), 'ts/backend/ops.gen.ts': ts(), 'assembly/ops.gen.ts': assembly() };
+/** An addon of another op table would read rows wrongly, so the table is part of the version; its texts for people are not. */
+function version() {
+  const table = JSON.stringify(ops, (key, value) => (key === 'doc' ? undefined : value));
+  return `${BORDER}.${createHash('sha256').update(table).digest('hex').slice(0, 12)}`;
+}
+
+const files = {
+  'native/core/ops.gen.h': cxx(),
+  'ts/backend/ops.gen.ts': ts(),
+  'assembly/ops.gen.ts': assembly(),
+  'bindings/version.gen.json': `${JSON.stringify({ version: version() })}\n`,
+  'bindings/napi/version.gen.h': `${banner}#pragma once\n\ninline constexpr char kAddonVersion[] = "${version()}";\n`,
+};
 let stale = false;
 for (const [name, text] of Object.entries(files)) {
   const file = path.join(root, name);

@@ -1,0 +1,23 @@
+// The WebAssembly backend.
+import type { Backend } from './backend.js';
+import { SweetspotError } from './errors.js';
+
+export interface WasmInfo {
+  /** Variants of the modules that this engine runs, best first: 'relaxed', 'simd'. */
+  readonly variants: readonly string[];
+  /** Why it cannot be used; absent when it can. */
+  readonly reason?: string;
+}
+
+export interface WasmOptions {
+  readonly threads?: number;
+  readonly simd?: 'simd' | 'relaxed';
+}
+
+export function wasmInfo(): WasmInfo {
+  return { variants: [], reason: 'its kernels are not part of this version' };
+}
+
+export function openWasm(_options: WasmOptions): Backend {
+  throw new SweetspotError('SWEETSPOT_BACKEND_UNAVAILABLE', { what: wasmInfo().reason! });
+}
