@@ -64,7 +64,7 @@ function build() {
 function reasonOf(log) {
   if (/CMake executable is not found/i.test(log)) return 'CMake was not found';
   if (
-    /No CMAKE_CXX_COMPILER could be found|CMAKE_CXX_COMPILER not set|could not find any instance of Visual Studio/i.test(
+    /C\+\+ Compiler toolset is not available|No CMAKE_CXX_COMPILER could be found|CMAKE_CXX_COMPILER not set|could not find any instance of Visual Studio/i.test(
       log,
     )
   )

@@ -65,8 +65,9 @@ const REMEDIES: { readonly [K in BackendName]: readonly string[] } = {
  * @param more a cause that the survey does not know: opening it failed
  */
 export function unavailable(names: readonly BackendName[], more?: unknown): SweetspotError {
-  const reports = names.map(surveyBackend);
-  const causes = reports.flatMap(({ name, reasons }) => reasons.map((reason) => `${name}: ${reason}`));
+  const causes = names.flatMap((name) =>
+    surveyBackend(name).reasons.map((reason) => (names.length === 1 ? reason : `${name}: ${reason}`)),
+  );
   if (more !== undefined) causes.push((more as Error).message);
   const remedies = [
     ...names.flatMap((name) => REMEDIES[name]),
@@ -75,7 +76,7 @@ export function unavailable(names: readonly BackendName[], more?: unknown): Swee
   ];
   return new SweetspotError('SWEETSPOT_BACKEND_UNAVAILABLE', {
     what: names.length === 1 ? `the backend ${names[0]} cannot be used` : 'no backend can be used',
-    found: causes.map((cause) => `\n    - ${cause}`).join(''),
+    found: causes.length === 1 ? causes[0]! : causes.map((cause) => `\n    - ${cause}`).join(''),
     fix: remedies.map((remedy, i) => `\n    ${i + 1}. ${remedy}`).join(''),
     cause: more,
   });

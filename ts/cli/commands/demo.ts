@@ -112,7 +112,7 @@ const experimentOn = (text: DemoText) => ({
   corpus: { input: text.generic, test: text.test, vocabulary: 512, context: 64 },
   domains: text.domains,
   sizes: SIZE,
-  models: { small: { hiddenSize: 32, layers: 2, heads: 2, intermediateSize: 88 } },
+  models: { small: { hiddenSize: 32, layers: 2, heads: 2, intermediateSize: 96 } },
   pretrain: { tokens: 120_000, batchTokens: 2048 },
   finetune: { epochs: 3, batchTokens: 1024 },
   systems: [
