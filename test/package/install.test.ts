@@ -10,8 +10,15 @@ import { barePath, diskBytes, install, type Outcome, pack, packPlatform, run, sw
 const local = loadAddon();
 const noAddon = 'addon' in local ? undefined : 'there is no addon to make a platform package of';
 const noWasm = surveyBackends().find(({ name }) => name === 'wasm')!.reasons[0];
-const wasm = noWasm === undefined ? test.serial : test.serial.skip;
-const native = noAddon === undefined ? test.serial : test.serial.skip;
+type Body = (t: ExecutionContext) => void;
+/** A test that is skipped by name where something is missing. */
+const unless = (missing: string | undefined) => (title: string, body: Body) =>
+  missing === undefined ? test.serial(title, body) : test.serial.skip(`${title}: ${missing}`, body);
+const wasm = unless(noWasm);
+const native = unless(noAddon);
+const compiles = unless(
+  process.env['SWEETSPOT_TEST_COMPILE'] === '1' ? undefined : 'SWEETSPOT_TEST_COMPILE=1 compiles',
+);
 /** A user reads of megabytes as du counts them. */
 const MOST_BYTES = 15e6;
 /** A tenth of a second of work, however busy the machine. */
@@ -91,15 +98,14 @@ const packageOf = (folder: string) => {
   return `@sweetspot/${readdirSync(scope)[0]}`;
 };
 
-const compiles = process.env['SWEETSPOT_TEST_COMPILE'] === '1' ? test.serial : test.serial.skip;
-compiles('(a) with a compiler: builds while it installs (SWEETSPOT_TEST_COMPILE=1)', (t) => {
+compiles('(a) with a compiler: builds while it installs', (t) => {
   const { folder } = install('compiled', [tarball], { env: { SWEETSPOT_REQUIRE_NATIVE: '1' } });
   t.deepEqual(readdirSync(path.join(folder, 'node_modules/sweetspot/build')).sort(), ['Release', 'install.json']);
   t.true(diskBytes(path.join(folder, 'node_modules')) < MOST_BYTES);
   runsDemo(t, folder, 'cpu');
 });
 
-wasm(`(b) and (c) compute in WebAssembly, and say so once${noWasm === undefined ? '' : `: ${noWasm}`}`, (t) => {
+wasm('(b) and (c) compute in WebAssembly, and say so once', (t) => {
   for (const folder of [bare.folder, ignoring]) {
     t.is(fallbacks(runsDemo(t, folder, 'wasm')), 1);
     t.is(fallbacks(runsDemo(t, folder, 'wasm', { SWEETSPOT_BACKEND: 'wasm' })), 0);

@@ -75,10 +75,9 @@ function openWasmBackend(options: BackendOptions): Backend {
   const { variants, reasons } = surveyBackend('wasm');
   if (reasons.length > 0) throw unavailable(['wasm']);
   // SWEETSPOT_ISA names an ISA of the CPU as a rule, and falling back must not fail for it.
-  const given = options.isa ?? variants.find((variant) => variant === process.env['SWEETSPOT_ISA']);
-  if (given !== undefined && !variants.includes(given)) throw unknownIsa(given, variants);
-  const threads = threadsOf(options);
-  return openWasm(given === undefined ? { threads } : { threads, simd: given as 'simd' | 'relaxed' });
+  const isa = options.isa ?? variants.find((variant) => variant === process.env['SWEETSPOT_ISA']);
+  if (isa !== undefined && !variants.includes(isa)) throw unknownIsa(isa, variants);
+  return openWasm({ isa, threads: threadsOf(options) });
 }
 
 function unknownIsa(isa: string, isas: readonly string[]): SweetspotError {

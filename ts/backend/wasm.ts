@@ -10,8 +10,9 @@ export interface WasmInfo {
 }
 
 export interface WasmOptions {
-  readonly threads?: number;
-  readonly simd?: 'simd' | 'relaxed';
+  /** One of the variants. Default: the best. */
+  readonly isa?: string | undefined;
+  readonly threads: number;
 }
 
 export function wasmInfo(): WasmInfo {

@@ -8,6 +8,7 @@ import {
   chosenBackend,
   loadAddon,
   openBackend,
+  SweetspotError,
   surveyBackends,
 } from '../../backend/index.js';
 import { fields } from '../format.js';
@@ -72,6 +73,13 @@ export function doctor(program: Command): void {
 
 /** Every backend that can be opened trains and writes; losses are compared with those of the first. */
 async function testAll(reports: readonly BackendReport[], flags: GlobalFlags): Promise<Tested[]> {
+  const { isa: wanted } = flags;
+  if (wanted !== undefined && !reports.some(({ variants }) => variants.includes(wanted))) {
+    throw new SweetspotError('SWEETSPOT_USAGE', {
+      what: `the instruction set '${wanted}' cannot be used here`,
+      expected: `one of ${reports.flatMap(({ variants }) => variants).join(', ')}`,
+    });
+  }
   const tested: Tested[] = [];
   let expected: readonly number[] | undefined;
   for (const report of reports) {
@@ -80,7 +88,7 @@ async function testAll(reports: readonly BackendReport[], flags: GlobalFlags): P
     let outcome: Tested['selfTest'] = null;
     if (available) {
       try {
-        const isa = report.variants.includes(flags.isa ?? '') ? flags.isa : undefined;
+        const isa = report.variants.includes(wanted ?? '') ? wanted : undefined;
         const backend = openBackend({ threads: flags.threads, isa, backend: report.name });
         opened = backend.capabilities;
         try {
