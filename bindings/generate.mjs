@@ -222,7 +222,7 @@ const files = {
   'native/core/ops.gen.h': cxx(),
   'ts/backend/ops.gen.ts': ts(),
   'assembly/ops.gen.ts': assembly(),
-  'bindings/version.gen.json': `${JSON.stringify({ version: version() })}\n`,
+  'bindings/version.gen.json': `{ "version": "${version()}" }\n`,
   'bindings/napi/version.gen.h': `${banner}#pragma once\n\ninline constexpr char kAddonVersion[] = "${version()}";\n`,
 };
 let stale = false;
