@@ -3,10 +3,15 @@
 //   ts/backend/ops.gen.ts      the table as typed data, with bounds as functions
 //   assembly/ops.gen.ts        one row class an op for the WebAssembly kernels
 //   assembly/dispatch.gen.ts   the switch over opcodes
+//   bindings/version.gen.json, bindings/napi/version.gen.h   what addon and library must agree on
 // `--check` writes nothing and fails when a file differs from what would be written.
+import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+
+/** Counts changes of the border itself, bindings/napi: members of Device, their arguments, other exports. */
+const BORDER = 1;
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
 const { ops } = JSON.parse(readFileSync(path.join(root, 'bindings/ops.json'), 'utf8'));
@@ -241,11 +246,19 @@ function assemblyDispatch() {
   ].join('\n');
 }
 
+/** An addon of another op table would read rows wrongly, so the table is part of the version; its texts for people are not. */
+function version() {
+  const table = JSON.stringify(ops, (key, value) => (key === 'doc' ? undefined : value));
+  return `${BORDER}.${createHash('sha256').update(table).digest('hex').slice(0, 12)}`;
+}
+
 const files = {
   'native/core/ops.gen.h': cxx(),
   'ts/backend/ops.gen.ts': ts(),
   'assembly/ops.gen.ts': assembly(),
   'assembly/dispatch.gen.ts': assemblyDispatch(),
+  'bindings/version.gen.json': `{ "version": "${version()}" }\n`,
+  'bindings/napi/version.gen.h': `${banner}#pragma once\n\ninline constexpr char kAddonVersion[] = "${version()}";\n`,
 };
 let stale = false;
 for (const [name, text] of Object.entries(files)) {

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
 /** From the ground up. Rooms on one line may import each other. */
 const LEVELS = [
+  ['vendor'],
   ['backend'],
   ['tensor'],
   ['autograd', 'program'],

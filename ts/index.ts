@@ -41,30 +41,35 @@ export { type Embedder, externalEmbedder } from './data/embedder.js';
 export { type Document, readDocuments } from './data/readers.js';
 export { type DataProgress, Tokenizer, type TrainTokenizerOptions, trainTokenizer } from './data/tokenizer.js';
 export { type Evaluation, type EvaluationOptions, evaluateCorpus, macroAverage } from './eval/perplexity.js';
+export type { Experiment } from './experiment/experiment.js';
 export type { ExperimentProgress, OnExperimentProgress } from './experiment/progress.js';
-export { checkedExperiment, readExperiment } from './experiment/read.js';
 export { type MachineFile, type ResultRow, type Results, readResults } from './experiment/results.js';
-export {
-  describeExperiment,
-  type ExperimentOptions,
-  type ExperimentOutcome,
-  type ExperimentPlan,
-  runExperiment,
-} from './experiment/run.js';
-export type { Experiment } from './experiment/schema.js';
-export type { ExpertChoice, Placement } from './methods/choose.js';
-export { type EnsembleOptions, type EnsembleResult, evaluateEnsemble } from './methods/ensemble.js';
-export { type DomainEvaluation, type EvaluateOptions, type EvaluateResult, evaluate } from './methods/evaluate.js';
+export type { ExperimentOptions, ExperimentOutcome, ExperimentPlan } from './experiment/run.js';
+export type { ExpertChoice } from './methods/choices.js';
+export type { Placement } from './methods/choose.js';
+export type { EnsembleOptions, EnsembleResult } from './methods/ensemble.js';
+export type { DomainEvaluation, EvaluateOptions, EvaluateResult } from './methods/evaluate.js';
 export { PRESETS, type Preset, type PresetName } from './methods/presets.js';
-export { type PretrainOptions, pretrain } from './methods/pretrain.js';
+export type { PretrainOptions } from './methods/pretrain.js';
 export { METHODS, type Method, type RunResult } from './methods/run.js';
-export { type SpecializeOptions, type SpecializeResult, specialize } from './methods/specialize.js';
+export type { SpecializeOptions, SpecializeResult } from './methods/specialize.js';
 export type { BankConfig, MoeConfig, TransformerConfig } from './models/config.js';
 export { DenseModel } from './models/dense.js';
 export type { SliceType } from './nn/parameters.js';
 export type { AdamWSettings } from './optim/adamw.js';
-export { type ReportResult, writeReport } from './report/report.js';
+export type { ReportResult } from './report/report.js';
 export { type GenerateOptions, generate, generateText } from './serve/generate.js';
 export type { BalanceSettings } from './train/balance.js';
 export type { Precision } from './train/precision.js';
 export type { OnProgress, Progress } from './train/progress.js';
+export {
+  checkedExperiment,
+  describeExperiment,
+  evaluate,
+  evaluateEnsemble,
+  pretrain,
+  readExperiment,
+  runExperiment,
+  specialize,
+  writeReport,
+} from './verbs.js';

@@ -1,9 +1,10 @@
-// The whole native border: the list of ISAs, what there is of CUDA, and the Device class.
+// The whole native border: its version, the list of ISAs, what there is of CUDA, and the Device class.
 #include <napi.h>
 
 #include "core/cuda_loader.h"
 #include "core/executor.h"
 #include "napi/device.h"
+#include "napi/version.gen.h"
 
 namespace {
 
@@ -34,6 +35,7 @@ Napi::Value cuda_info(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
+  exports.Set("version", kAddonVersion);
   exports.Set("cpuIsas", Napi::Function::New(env, cpu_isas, "cpuIsas"));
   exports.Set("cudaInfo", Napi::Function::New(env, cuda_info, "cudaInfo"));
   exports.Set("Device", Device::define(env));

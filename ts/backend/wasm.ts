@@ -5,6 +5,7 @@ import type { Backend } from './backend.js';
 import { checkRows } from './check.js';
 import { DeviceBackend } from './device.js';
 import { SweetspotError } from './errors.js';
+import { unavailable } from './survey.js';
 
 export interface WasmOptions {
   /** 'relaxed' or 'simd'. Default: the best this Node runs. */
@@ -18,13 +19,7 @@ export interface WasmOptions {
 /** Throws SWEETSPOT_BACKEND_UNAVAILABLE when no module runs here, and SWEETSPOT_USAGE for an ISA that is not there. */
 export function openWasm({ isa, threads, shared = true }: WasmOptions): Backend {
   const { isas, failures } = wasmIsas(shared);
-  if (isas.length === 0) {
-    throw new SweetspotError('SWEETSPOT_BACKEND_UNAVAILABLE', {
-      what: 'the WebAssembly backend cannot be used',
-      found: failures.join('; '),
-      fix: 'install the package again (in a checkout: `npm run build:wasm`)',
-    });
-  }
+  if (isas.length === 0) throw unavailable(['wasm'], new Error(failures.join('; ')));
   if (isa !== undefined && !isas.includes(isa as WasmIsa)) {
     throw new SweetspotError('SWEETSPOT_USAGE', {
       what: `the WebAssembly instruction set '${isa}' cannot be used here`,

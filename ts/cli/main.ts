@@ -3,8 +3,10 @@
 // To add a verb: a file in commands/ that adds a command to the program, and its call below.
 import { createRequire } from 'node:module';
 import { Command, Option } from 'commander';
+import { build } from './commands/build.js';
 import { corpusBuild } from './commands/corpus_build.js';
 import { corpusCluster } from './commands/corpus_cluster.js';
+import { demo } from './commands/demo.js';
 import { doctor } from './commands/doctor.js';
 import { evaluate } from './commands/evaluate.js';
 import { experiment } from './commands/experiment.js';
@@ -32,7 +34,9 @@ const { version } = createRequire(import.meta.url)('sweetspot/package.json') as 
 const program = new Command('sweetspot')
   .description('Train small language models that each know one domain.')
   .version(version)
-  .addOption(new Option('--backend <name>', 'where to compute (default: auto)').choices(['auto', 'cpu', 'cuda']))
+  .addOption(
+    new Option('--backend <name>', 'where to compute (default: auto)').choices(['auto', 'cpu', 'cuda', 'wasm']),
+  )
   .option('--isa <name>', 'instruction set of the CPU kernels (default: the best of this machine; see doctor)')
   .option('--threads <n>', 'compute threads; results do not depend on it (default: one a core)', count('--threads'))
   .option('--json', 'print one JSON object on stdout, and errors as JSON on stderr')
@@ -65,7 +69,9 @@ evaluate(program);
 generate(program);
 experiment(program);
 reportVerb(program);
+demo(program);
 doctor(program);
+build(program);
 
 /** Verbs that go on where they were interrupted when the same is typed again. */
 const RESUMED = ['pretrain', 'specialize', 'cluster', 'experiment'];

@@ -1,49 +1,85 @@
-// A product of two 64 x 64 matrices on a backend against the same in float64: whether the kernels of this machine compute.
+// Whether a backend computes: a few training steps of a small model and a text that it then writes. What one backend gets
+// is compared with what the first one got.
 import type { Backend } from '../backend/index.js';
-import { linear } from '../ops/matmul.js';
-import { Program } from '../program/program.js';
-import { Prng } from '../tensor/prng.js';
-import { bufferTensor } from '../tensor/tensor.js';
+import { type Tokenizer, trainTokenizer } from '../data/tokenizer.js';
+import { transformerConfig } from '../models/config.js';
+import { DenseModel } from '../models/dense.js';
+import { transformerParameters } from '../models/transformer.js';
+import { ParameterSet } from '../nn/parameters.js';
+import { ADAMW } from '../optim/adamw.js';
+import { generateText } from '../serve/generate.js';
+import { TrainStep } from '../train/step.js';
+import { demoDocuments, TOPIC_NAMES } from './demo_text.js';
 
-const N = 64;
-const BYTES = N * N * 4;
-/** Sums of 64 products of numbers of size 1 lose about 1e-6; this much means wrong kernels. */
-const TOLERANCE = 1e-4;
+const BATCH = 8;
+const TIME = 32;
+const STEPS = 12;
+const RATE = 0.01;
+const PROMPT = 'The clerk';
+/**
+ * Largest relative difference of a loss. Backends add in different orders, which shows in the sixth or seventh digit; a wrong
+ * kernel shows in the second.
+ */
+export const TOLERANCE = 1e-3;
 
 export interface SelfTest {
   readonly ok: boolean;
-  /** Largest difference of an element. */
-  readonly largestError: number;
+  /** Of every training step, nats a token. */
+  readonly losses: readonly number[];
+  /** What the model writes afterwards. */
+  readonly text: string;
+  /** Largest relative difference of a loss from that of the backend compared with; 0 for the first. */
+  readonly difference: number;
+  readonly seconds: number;
 }
 
-/** Throws SWEETSPOT_PROGRAM when the backend refuses or fails. */
-export async function selfTest(backend: Backend): Promise<SelfTest> {
-  const random = new Prng('self-test');
-  const draw = () => Float32Array.from({ length: N * N }, () => random.normal());
-  const [x, w] = [draw(), draw()];
-  const buffer = backend.alloc(2 * BYTES);
-  const input = (name: string, offset: number, values: Float32Array) => {
-    backend.write(buffer, offset, new Uint8Array(values.buffer));
-    return bufferTensor(name, [N, N], 'f32', { buffer, offset });
-  };
-  const [a, b] = [input('x', 0, x), input('w', BYTES, w)];
-  const program = Program.record(backend, 'self-test', (tape) => tape.output('y', linear(a, b)));
+/**
+ * @param expected losses of the backend to compare with
+ * @throws SweetspotError SWEETSPOT_PROGRAM when the backend refuses or fails
+ */
+export async function selfTest(backend: Backend, expected?: readonly number[]): Promise<SelfTest> {
+  const begin = performance.now();
+  const documents = TOPIC_NAMES.flatMap((topic) => demoDocuments(topic, 20, 'self-test'));
+  const tokenizer = await trainTokenizer(documents, { vocabSize: 320 });
+  const config = transformerConfig({
+    vocabSize: tokenizer.vocabSize,
+    hiddenSize: 64,
+    layers: 2,
+    heads: 4,
+    contextLength: TIME,
+  });
+  const parameters = new ParameterSet(backend, transformerParameters(config), { trainable: true });
+  let step: TrainStep | undefined;
+  let model: DenseModel | undefined;
   try {
-    program.run();
-    const y = await program.read('y');
-    let largestError = 0;
-    for (let i = 0; i < N; i++) {
-      for (let j = 0; j < N; j++) {
-        let sum = 0;
-        for (let k = 0; k < N; k++) sum += x[i * N + k]! * w[j * N + k]!;
-        const error = Math.abs(sum - y[i * N + j]!);
-        // Written so that NaN counts as an error.
-        if (!(error <= largestError)) largestError = error;
-      }
-    }
-    return { ok: largestError <= TOLERANCE, largestError };
+    parameters.initialize('self-test');
+    step = new TrainStep(backend, { config, parameters }, { batch: BATCH, time: TIME }, ADAMW);
+    const batch = batchOf(tokenizer, documents.join(' '));
+    const losses: number[] = [];
+    for (let t = 1; t <= STEPS; t++) losses.push((await step.run(batch, RATE, t)).loss);
+    const names = parameters.specs.map(({ name }) => name);
+    const values = await Promise.all(names.map((name) => parameters.read(name)));
+    model = DenseModel.fromValues(backend, config, new Map(names.map((name, i) => [name, values[i]!])), tokenizer);
+    const text = await generateText(model, PROMPT, { maxTokens: 24, temperature: 0 });
+    const differences = losses.map((loss, i) => Math.abs(loss / (expected?.[i] ?? loss) - 1));
+    // NaN is not ok.
+    const ok = losses.at(-1)! < losses[0]! && differences.every((one) => one <= TOLERANCE);
+    const seconds = (performance.now() - begin) / 1000;
+    return { ok, losses, text: PROMPT + text, difference: Math.max(...differences), seconds };
   } finally {
-    program.release();
-    backend.free(buffer);
+    model?.dispose();
+    step?.dispose();
+    parameters.dispose();
   }
+}
+
+function batchOf(tokenizer: Tokenizer, text: string) {
+  const ids = tokenizer.encode(text).subarray(0, BATCH * TIME + 1);
+  return {
+    tokens: Int32Array.from(ids.subarray(0, -1)),
+    targets: Int32Array.from(ids.subarray(1)),
+    clusters: new Int32Array(BATCH),
+    groups: new Int32Array(BATCH),
+    count: BATCH * TIME,
+  };
 }

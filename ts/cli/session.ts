@@ -1,14 +1,14 @@
 // What every verb has at hand: the flags that go with any verb, the interrupt, the backend, the progress line, and the one
 // place that prints results. A verb is `verb(command, async (session, flags, ...operands) => ...)`; see commands/.
 import type { Command } from 'commander';
-import { type Backend, openBackend } from '../backend/index.js';
+import { type Backend, type BackendName, openBackend } from '../backend/index.js';
 import { quote } from './format.js';
 import { interruptSignal } from './interrupt.js';
 import { ProgressLine } from './progress.js';
 
 export interface GlobalFlags {
   readonly json?: boolean;
-  readonly backend?: 'auto' | 'cpu' | 'cuda';
+  readonly backend?: 'auto' | BackendName;
   readonly isa?: string;
   readonly threads?: number;
 }

@@ -13,26 +13,35 @@
 import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import * as z from 'zod';
 import { ioError, SweetspotError } from '../backend/errors.js';
 import { createFolderAtomic, writeFileAtomic } from '../io/atomic.js';
+import * as z from '../vendor/zod.js';
 import { Pace, readDocuments } from './readers.js';
 import { type DataProgress, Tokenizer, trainTokenizer } from './tokenizer.js';
 
-const manifestSchema = z.object({
+export interface CorpusManifest {
+  readonly format: 'sweetspot-corpus';
+  readonly version: 1;
+  readonly documents: number;
+  /** Markers included. */
+  readonly tokens: number;
+  /** UTF-8 bytes of all the text. */
+  readonly bytes: number;
+  readonly vocabSize: number;
+  readonly tokenizerHash: string;
+  readonly dtype: 'u16' | 'u32';
+}
+
+const manifestSchema: z.ZodType<CorpusManifest> = z.object({
   format: z.literal('sweetspot-corpus'),
   version: z.literal(1),
   documents: z.int().positive(),
-  /** Markers included. */
   tokens: z.int().positive(),
-  /** UTF-8 bytes of all the text. */
   bytes: z.int().nonnegative(),
   vocabSize: z.int().positive(),
   tokenizerHash: z.string().regex(/^[0-9a-f]{64}$/),
   dtype: z.enum(['u16', 'u32']),
 });
-
-export type CorpusManifest = z.infer<typeof manifestSchema>;
 
 export interface CorpusSummary extends Omit<CorpusManifest, 'format' | 'version'> {
   /** Absolute. */

@@ -9,13 +9,13 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
 import type { Backend } from '../backend/backend.js';
 import { ioError, SweetspotError } from '../backend/errors.js';
 import { encodeRow, type Place } from '../backend/rows.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { readSafetensors, writeSafetensors } from '../io/safetensors.js';
 import { hashSeed, Prng } from '../tensor/prng.js';
+import * as z from '../vendor/zod.js';
 import type { Embedder } from './embedder.js';
 import { Workspace } from './kmeans.js';
 import { Pace } from './readers.js';
@@ -114,7 +114,7 @@ export class LsiEmbedder implements Embedder {
       idf: { dtype: 'F32', shape: [this.terms.length], data: bytesOf(this.#idf) },
       projection: { dtype: 'F32', shape: [this.terms.length, this.dimensions], data: bytesOf(this.#projection) },
     });
-    const head: z.infer<typeof headSchema> = {
+    const head: z.output<typeof headSchema> = {
       format: 'sweetspot-embedder',
       version: 1,
       kind: 'lsi',
@@ -584,7 +584,7 @@ export function normalizeRows(x: Float32Array, cols: number): Float32Array {
   return x;
 }
 
-function readHead(path: string): z.infer<typeof headSchema> {
+function readHead(path: string): z.output<typeof headSchema> {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');

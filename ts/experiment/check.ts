@@ -14,11 +14,11 @@ import { bankParameters } from '../models/bank.js';
 import { bankConfig, transformerConfig } from '../models/config.js';
 import { teacherSettings } from '../train/teacher.js';
 import { modelOf } from './estimate.js';
+import { type Experiment, type SettingName, VOCABULARY } from './experiment.js';
 import { teacherOf, type Variant, variantsOf } from './grid.js';
 import { hasBank, hasRouters, SYSTEM_METHODS, settingsOf } from './methods.js';
 import { bankOptions } from './plan.js';
 import type { Problem } from './read.js';
-import type { Experiment, SettingName } from './schema.js';
 import { isTuned, type Tuning, tuningOf, tuningsOf } from './tuning.js';
 
 type Report = (text: string) => void;
@@ -26,8 +26,6 @@ type Report = (text: string) => void;
 /** Settings without a default, for methods that read them. */
 const NEEDED = ['clusters', 'domainShare', 'teacher'] as const satisfies readonly SettingName[];
 
-/** Default vocabulary of a corpus that is still to be built. */
-export const VOCABULARY = 4096;
 /** Default of `pretrain`. */
 const BATCH_TOKENS = 4096;
 

@@ -7,9 +7,9 @@ import { Corpus, domainCorpus } from '../data/corpus.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import { cutWindows } from '../data/windows.js';
 import type { Evaluation } from '../eval/perplexity.js';
+import { ENSEMBLE } from '../methods/choices.js';
 import {
   chooseExpert,
-  ENSEMBLE,
   evaluateValues,
   expertValues,
   hasExperts,

@@ -1,7 +1,7 @@
 // A system whose settings are lists stands for every combination of them: its variants.
 import { compactCount } from '../io/numbers.js';
+import type { Experiment, SettingName, Settings, SystemEntry } from './experiment.js';
 import { SYSTEM_METHODS } from './methods.js';
-import type { Experiment, SettingName, Settings, SystemEntry } from './schema.js';
 
 export interface Variant {
   /** Name of the system, the same for all its variants. */

@@ -3,7 +3,7 @@
 // nothing else about a method.
 // To add one: its entry here, and in starts.ts a function if its model starts in a way that is new.
 import { METHODS, type Method } from '../methods/run.js';
-import type { SettingName } from './schema.js';
+import type { SettingName } from './experiment.js';
 import {
   type Generic,
   genericByCluster,

@@ -5,14 +5,14 @@
 //   start    where a domain starts: the chosen model, and its perplexity before fine-tuning
 //   tune     fine-tuning from a start, and the perplexity after it
 import { defined } from '../backend/options.js';
-import type { ENSEMBLE, ExpertChoice } from '../methods/choose.js';
+import type { ENSEMBLE, ExpertChoice } from '../methods/choices.js';
 import { muonOf, type Preset, withPreset } from '../methods/presets.js';
 import type { PretrainOptions } from '../methods/pretrain.js';
 import type { RoutedOptions } from '../methods/routed.js';
 import type { BankConfig } from '../models/config.js';
 import type { TeacherSettings } from '../train/teacher.js';
+import type { Choice, ModelSizes, Settings } from './experiment.js';
 import type { Variant } from './grid.js';
-import type { Choice, ModelSizes, Settings } from './schema.js';
 import type { Tuning } from './tuning.js';
 
 export interface Text {

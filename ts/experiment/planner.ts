@@ -2,17 +2,16 @@
 // what is asked for twice is one cell, and a file that grows repeats nothing.
 import { defined } from '../backend/options.js';
 import { compactCount } from '../io/numbers.js';
-import { ENSEMBLE, EXPERT_CHOICES } from '../methods/choose.js';
+import { ENSEMBLE, EXPERT_CHOICES } from '../methods/choices.js';
 import { MEMBERS } from '../methods/ensemble.js';
 import { presetOf } from '../methods/presets.js';
 import { type TeacherSettings, teacherSettings } from '../train/teacher.js';
-import { VOCABULARY } from './check.js';
 import { forwardCost, type Sizes, startCost, trainingCost, tuneCost } from './estimate.js';
+import { type Choice, type Experiment, type SettingName, type Settings, VOCABULARY } from './experiment.js';
 import { teacherOf, type Variant, variantsOf } from './grid.js';
 import { canonical, fingerprint, shortHash, slug } from './hash.js';
 import { SYSTEM_METHODS, type SystemMethod } from './methods.js';
 import type { Basis, Candidate, Cell, Plan, PlannedRow, Text, Work } from './plan.js';
-import type { Choice, Experiment, SettingName, Settings } from './schema.js';
 import { isTuned, type Tuning, tuningOf, tuningsOf } from './tuning.js';
 
 /** Raise it when the same key would mean another result. */

@@ -10,12 +10,12 @@ import { writeFileAtomic } from '../io/atomic.js';
 import { FolderLock } from '../io/lock.js';
 import { readJson } from '../methods/run.js';
 import type { OnProgress } from '../train/progress.js';
-import { checkAgainstCorpus, clusterCounts, VOCABULARY } from './check.js';
+import { checkAgainstCorpus, clusterCounts } from './check.js';
+import { type Experiment, VOCABULARY } from './experiment.js';
 import { fingerprint, shortHash } from './hash.js';
 import { principalPlane } from './pca.js';
 import { allOf } from './read.js';
 import type { ClusterMap } from './results.js';
-import type { Experiment } from './schema.js';
 
 export interface CorpusPlace {
   readonly folder: string;

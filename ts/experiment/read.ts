@@ -2,12 +2,13 @@
 // before anything is computed: a grid takes days, and its mistakes should not be found one a day.
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import * as yaml from 'yaml';
-import type * as z from 'zod';
 import { ioError, SweetspotError } from '../backend/errors.js';
+import * as yaml from '../vendor/yaml.js';
+import type * as z from '../vendor/zod.js';
 import { checkExperiment } from './check.js';
+import type { Experiment, SystemEntry } from './experiment.js';
 import { SYSTEM_METHODS, settingsOf } from './methods.js';
-import { type Experiment, type Sections, type SystemEntry, sections, systemSchema } from './schema.js';
+import { type Sections, sections, systemSchema } from './schema.js';
 
 /** What is wrong, and whether the file itself is at fault or the text it names. */
 export interface Problem {

@@ -2,224 +2,135 @@
 // processes, it was computed on a machine; machine.json holds what it took there: seconds and memory, by cell.
 // The report and the table of the terminal are made of these two files alone.
 import path from 'node:path';
-import * as z from 'zod';
 import { SweetspotError } from '../backend/errors.js';
+import type { Evaluation } from '../eval/perplexity.js';
 import { readJson } from '../methods/run.js';
-import type { CellStore } from './cells.js';
-import { costsOf, lineage, teacherPart } from './costs.js';
-import type { GenericCellResult, RunCellResult, StartCellResult, TuneCellResult } from './execute.js';
-import type { Plan, PlannedRow } from './plan.js';
-import { CHOICES, type Experiment } from './schema.js';
-
-const evaluation = z.object({
-  /** Mean nats a token. */
-  nll: z.number(),
-  perplexity: z.number(),
-  bitsPerByte: z.number(),
-  tokens: z.number(),
-  bytes: z.number(),
-  documents: z.number(),
-  windows: z.number(),
-});
+import type { ZodType } from '../vendor/zod.js';
+import type { Choice } from './experiment.js';
+import { machineSchema, resultsSchema } from './results_schema.js';
 
 /** FLOPs and training tokens. */
-const cost = z.object({ flops: z.number(), tokens: z.number() });
+export interface Cost {
+  readonly flops: number;
+  readonly tokens: number;
+}
 
-const row = z.object({
+/** One system on one domain at one size with one seed, with one choice of expert. */
+export interface ResultRow {
   /** Index in `systems`. */
-  system: z.int(),
-  seed: z.number(),
-  domain: z.string(),
+  readonly system: number;
+  readonly seed: number;
+  readonly domain: string;
   /** In-domain tokens asked for. */
-  size: z.number(),
+  readonly size: number;
   /** How the expert was chosen; null for a method without experts. */
-  choice: z.enum(CHOICES).nullable(),
+  readonly choice: Choice | null;
   /** On test text, before fine-tuning (null for a model without pretraining) and after (null where nothing was fine-tuned). */
-  before: evaluation.nullable(),
-  after: evaluation.nullable(),
+  readonly before: Evaluation | null;
+  readonly after: Evaluation | null;
   /** After fine-tuning, on the held-out part of the training text. */
-  heldout: evaluation.nullable(),
-  bestStep: z.number().nullable(),
-  steps: z.number().nullable(),
+  readonly heldout: Evaluation | null;
+  readonly bestStep: number | null;
+  readonly steps: number | null;
   /** The expert chosen, or the most frequent cluster. */
-  cluster: z.number().nullable(),
-  histogram: z.array(z.number()),
+  readonly cluster: number | null;
+  readonly histogram: number[];
   /** Of the histogram, nats. */
-  entropy: z.number().nullable(),
+  readonly entropy: number | null;
   /** 0 to 1: how much generic text there is where the domain lies (data/clusters.ts). */
-  coverage: z.number().nullable(),
+  readonly coverage: number | null;
   /** Facts of the pretraining, such as largestRepeat and coefficientSpread. */
-  facts: z.record(z.string(), z.number()),
+  readonly facts: Record<string, number>;
   /** Before any domain is known; shared by all domains. */
-  generic: cost,
+  readonly generic: Cost;
   /** For this domain: pretraining (of importance sampling), choosing, fine-tuning. */
-  specialization: z.object({ pretraining: cost, choosing: cost, tuning: cost }),
+  readonly specialization: { readonly pretraining: Cost; readonly choosing: Cost; readonly tuning: Cost };
   /**
    * What of `generic` and `specialization` is not the system's own but its teacher's: pretraining, fine-tuning. Only where there
    * is a teacher; a pretraining that both start from is the system's own. With the cells it took before a domain is known and after.
    */
-  teacher: z
-    .object({
-      generic: cost,
-      specialization: cost,
-      cells: z.object({ generic: z.array(z.string()), specialization: z.array(z.string()) }),
-    })
-    .optional(),
+  readonly teacher?:
+    | {
+        readonly generic: Cost;
+        readonly specialization: Cost;
+        readonly cells: { readonly generic: string[]; readonly specialization: string[] };
+      }
+    | undefined;
   /** Values trained in pretraining; values and FLOPs a token of the model that is served. */
-  pretrainParameters: z.number(),
-  inference: z.object({ parameters: z.number(), flops: z.number() }),
+  readonly pretrainParameters: number;
+  readonly inference: { readonly parameters: number; readonly flops: number };
   /** Cells it is made of, for machine.json. */
-  cells: z.object({ run: z.string().nullable(), starts: z.array(z.string()), tunes: z.array(z.string()) }),
-});
+  readonly cells: { readonly run: string | null; readonly starts: string[]; readonly tunes: string[] };
+}
 
-const system = z.object({
-  name: z.string(),
-  method: z.string(),
+/** A system of the results: one variant of one of the file's. */
+export interface ResultSystem {
+  readonly name: string;
+  readonly method: string;
   /** Unique. */
-  label: z.string(),
-  settings: z.record(z.string(), z.unknown()),
+  readonly label: string;
+  readonly settings: Record<string, unknown>;
   /** Settings in which the variants of this name differ. */
-  varied: z.array(z.string()),
+  readonly varied: string[];
   /** Fine-tuning settings of its own, where it has any. */
-  finetune: z.record(z.string(), z.unknown()).optional(),
-});
+  readonly finetune?: Record<string, unknown> | undefined;
+}
 
-const clusterMap = z.object({
-  clusters: z.number(),
+export interface ClusterMap {
+  readonly clusters: number;
   /** Of generic text. */
-  shares: z.array(z.number()),
+  readonly shares: number[];
   /** Centroids on their two leading principal components, and the share of variance of each. */
-  x: z.array(z.number()),
-  y: z.array(z.number()),
-  explained: z.array(z.number()),
-  terms: z.array(z.array(z.string())),
-});
+  readonly x: number[];
+  readonly y: number[];
+  readonly explained: number[];
+  readonly terms: string[][];
+}
 
-export const resultsSchema = z.object({
-  format: z.literal('sweetspot-results'),
-  version: z.literal(1),
-  name: z.string(),
+/** Perplexity of a whole system on generic text. */
+export interface GenericResult {
+  readonly system: number;
+  readonly seed: number;
+  readonly evaluation: Evaluation;
+  readonly cost: Cost;
+  readonly pretrainParameters: number;
+  readonly cell: string;
+}
+
+/** results.json. */
+export interface Results {
+  readonly format: 'sweetspot-results';
+  readonly version: 1;
+  readonly name: string;
   /** Cells done of all. */
-  done: z.number(),
-  cells: z.number(),
-  corpus: z.object({ documents: z.number(), tokens: z.number(), vocabSize: z.number(), context: z.number() }),
-  domains: z.array(z.string()),
-  sizes: z.array(z.number()),
-  seeds: z.array(z.number()),
-  systems: z.array(system),
-  maps: z.array(clusterMap),
-  /** Perplexity of whole systems on generic text. */
-  generic: z.array(
-    z.object({ system: z.int(), seed: z.number(), evaluation, cost, pretrainParameters: z.number(), cell: z.string() }),
-  ),
-  rows: z.array(row),
-});
+  readonly done: number;
+  readonly cells: number;
+  readonly corpus: {
+    readonly documents: number;
+    readonly tokens: number;
+    readonly vocabSize: number;
+    readonly context: number;
+  };
+  readonly domains: string[];
+  readonly sizes: number[];
+  readonly seeds: number[];
+  readonly systems: ResultSystem[];
+  readonly maps: ClusterMap[];
+  readonly generic: GenericResult[];
+  readonly rows: ResultRow[];
+}
 
-export const machineSchema = z.object({
-  format: z.literal('sweetspot-machine'),
-  version: z.literal(1),
-  cpu: z.string(),
-  cores: z.number(),
-  node: z.string(),
-  backend: z.string(),
-  isa: z.string(),
+/** machine.json. */
+export interface MachineFile {
+  readonly format: 'sweetspot-machine';
+  readonly version: 1;
+  readonly cpu: string;
+  readonly cores: number;
+  readonly node: string;
+  readonly backend: string;
+  readonly isa: string;
   /** By cell. */
-  measured: z.record(z.string(), z.object({ seconds: z.number(), peakMemory: z.number().nullable() })),
-});
-
-export type Results = z.output<typeof resultsSchema>;
-export type ResultRow = Results['rows'][number];
-export type ClusterMap = z.output<typeof clusterMap>;
-export type MachineFile = z.output<typeof machineSchema>;
-
-/** Puts together what is done; rows with a cell that is missing are left out. */
-export function assembleResults(
-  experiment: Experiment,
-  plan: Plan,
-  store: CellStore,
-  facts: { readonly corpus: Omit<Results['corpus'], 'context'>; readonly maps: readonly ClusterMap[] },
-): Results {
-  // Rows share cells.
-  const known = new Map<string, unknown>();
-  const read = <T>(id: string): T => {
-    if (!known.has(id)) known.set(id, store.read(id).result);
-    return known.get(id) as T;
-  };
-  const done = new Set(plan.cells.filter(({ id }) => store.done(id)).map(({ id }) => id));
-  const ready = (row: PlannedRow) =>
-    lineage(row).every(({ run, starts, tunes }) =>
-      [...(run === null ? [] : [run]), ...starts, ...tunes].every((id) => done.has(id)),
-    );
-  return {
-    format: 'sweetspot-results',
-    version: 1,
-    name: experiment.name,
-    done: done.size,
-    cells: plan.cells.length,
-    corpus: { ...facts.corpus, context: experiment.corpus.context },
-    domains: experiment.domains.map(({ name }) => name),
-    sizes: experiment.sizes.map(({ tokens }) => tokens),
-    seeds: [...experiment.seeds],
-    systems: plan.variants.map(({ system, method, label, settings, varied, entry }) => ({
-      name: system,
-      method,
-      label,
-      settings: { ...settings },
-      varied: [...varied],
-      ...(Object.keys(entry.finetune || {}).length > 0 ? { finetune: { ...entry.finetune } } : {}),
-    })),
-    maps: [...facts.maps],
-    generic: plan.generic
-      .filter(({ run, cell }) => done.has(run) && done.has(cell))
-      .map(({ variant, seed, run, cell }) => {
-        const { flops, tokens, pretrainParameters } = read<RunCellResult>(run);
-        const evaluation = read<GenericCellResult>(cell);
-        return { system: variant, seed, evaluation, cost: { flops, tokens }, pretrainParameters, cell };
-      }),
-    rows: plan.rows.filter(ready).map((planned) => assembleRow(plan, planned, read)),
-  };
-}
-
-function assembleRow(plan: Plan, planned: PlannedRow, read: <T>(id: string) => T): ResultRow {
-  const { variant, seed, domain, size, choice, run: runId } = planned;
-  const run = runId === null ? undefined : read<RunCellResult>(runId);
-  const starts = planned.starts.map((id) => read<StartCellResult>(id));
-  const tunes = planned.tunes.map((id) => read<TuneCellResult>(id));
-  // Among several candidates the held-out part of the training text decides; the test text must not.
-  let best = 0;
-  for (const [i, tune] of tunes.entries()) if (tune.heldoutAfter.nll < tunes[best]!.heldoutAfter.nll) best = i;
-  const [start, tune] = [starts[best]!, tunes[best]];
-  const costs = costsOf(plan, lineage(planned), read);
-  const clustered = start.histogram.length > 0;
-  return {
-    system: variant,
-    seed,
-    domain,
-    size,
-    choice,
-    before: start.before,
-    after: tune?.after ?? null,
-    heldout: tune?.heldoutAfter ?? null,
-    bestStep: tune?.bestStep ?? null,
-    steps: tune?.steps ?? null,
-    cluster: start.cluster,
-    histogram: [...start.histogram],
-    entropy: clustered ? start.entropy : null,
-    coverage: start.coverage,
-    facts: { ...run?.facts },
-    generic: costs.generic,
-    specialization: costs.specialization,
-    ...(planned.teacher === undefined ? {} : { teacher: teacherPart(plan, planned, costs, read) }),
-    pretrainParameters: run?.pretrainParameters ?? 0,
-    inference: { parameters: start.inferenceParameters, flops: start.inferenceFlops },
-    cells: { run: runId, starts: [...planned.starts], tunes: [...planned.tunes] },
-  };
-}
-
-/** C_total(N) = C_generic + N C_specialization, in FLOPs, of a row (PAPER, "Four budgets"). */
-export function totalCost(row: Pick<ResultRow, 'generic' | 'specialization'>, domains: number): number {
-  const { pretraining, choosing, tuning } = row.specialization;
-  return row.generic.flops + domains * (pretraining.flops + choosing.flops + tuning.flops);
+  readonly measured: Record<string, { readonly seconds: number; readonly peakMemory: number | null }>;
 }
 
 /**
@@ -231,7 +142,7 @@ export function readResults(folder: string): { results: Results; machine: Machin
   return { results, machine: check(path.join(folder, 'machine.json'), machineSchema, true) };
 }
 
-function check<T>(file: string, schema: z.ZodType<T>, optional = false): T | undefined {
+function check<T>(file: string, schema: ZodType<T>, optional = false): T | undefined {
   let json: unknown;
   try {
     json = readJson(file);

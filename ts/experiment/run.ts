@@ -3,16 +3,17 @@
 import { mkdirSync } from 'node:fs';
 import { cpus } from 'node:os';
 import path from 'node:path';
-import { type Backend, type BackendOptions, openBackend, SweetspotError } from '../backend/index.js';
+import { type Backend, type BackendName, type BackendOptions, openBackend, SweetspotError } from '../backend/index.js';
 import { writeFileAtomic } from '../io/atomic.js';
+import { assembleResults } from './assemble.js';
 import { CellStore } from './cells.js';
 import { workInChildren } from './children.js';
+import type { Experiment } from './experiment.js';
 import type { Cell, Plan } from './plan.js';
 import { planExperiment } from './planner.js';
 import { corpusFacts, corpusPlace, prepare } from './prepare.js';
 import { type OnExperimentProgress, ProgressTracker } from './progress.js';
-import { assembleResults, type ClusterMap, type MachineFile, type Results } from './results.js';
-import type { Experiment } from './schema.js';
+import type { ClusterMap, MachineFile, Results } from './results.js';
 import { work } from './work.js';
 
 export interface ExperimentOptions {
@@ -119,7 +120,9 @@ export async function runExperiment(options: ExperimentOptions): Promise<Experim
       if (processes === 1) await work({ backend, ...events });
       else {
         const threads = Math.max(1, Math.floor(backend.capabilities.threads / processes));
-        lost = await workInChildren(processes, { out, plan, backend: { ...options.backend, threads } }, events);
+        // By name: what was chosen here is not to be chosen, and warned about, again.
+        const chosen = { ...options.backend, backend: backend.name as BackendName, threads };
+        lost = await workInChildren(processes, { out, plan, backend: chosen }, events);
       }
     } finally {
       tracker.stop();

@@ -1,17 +1,26 @@
 // The file of an experiment, section by section. Sections and systems are checked one by one, so that one message can list
 // everything that is wrong (read.ts). A setting of a system may be a list: the system then stands for the whole grid.
 // To add a setting: give it a line in `settings`, name it in the methods that read it (methods.ts), use it in `pretrainOptions` (plan.ts).
-import * as z from 'zod';
 import { defined } from '../backend/options.js';
 import { PACKINGS } from '../data/sampler.js';
 import { parseCount } from '../io/numbers.js';
-import { ENSEMBLE, EXPERT_CHOICES } from '../methods/choose.js';
 import { PRESET_NAMES, type PresetName } from '../methods/presets.js';
 import { loraSettings } from '../nn/lora.js';
 import { SLICE_TYPES } from '../nn/parameters.js';
 import { SCHEDULE_SHAPES } from '../optim/schedule.js';
 import { BALANCES } from '../train/balance.js';
 import { PRECISIONS } from '../train/precision.js';
+import * as z from '../vendor/zod.js';
+import {
+  CHOICES,
+  type Experiment,
+  type Finetune,
+  type ModelSizes,
+  type SettingGrid,
+  type SettingName,
+  type Settings,
+  type SystemEntry,
+} from './experiment.js';
 
 /** A whole number of `least` or more, written as in 4096, 20_000, 1.5k or 10M. */
 export const count = (least = 1) =>
@@ -47,11 +56,6 @@ const paths = many(z.string().min(1));
 const share = z.number().min(0).max(1);
 const rate = z.number().positive().max(10);
 
-export const CHOICES = [...EXPERT_CHOICES, ENSEMBLE, 'all'] as const;
-/** `all` fine-tunes the expert of every cluster and keeps the best; `ensemble` averages predictions and is not fine-tuned. */
-export type Choice = (typeof CHOICES)[number];
-
-/** Every setting of pretraining there is. What each means: `PretrainOptions` (methods/pretrain.ts) and docs/experiments.md. */
 export const settings = {
   model: z.string(),
   preset: z.enum(PRESET_NAMES as [PresetName, ...PresetName[]]),
@@ -93,11 +97,7 @@ export const settings = {
   teacher: z.string(),
   weight: share,
   temperature: z.number().min(0.1).max(100),
-} as const;
-export type SettingName = keyof typeof settings;
-
-/** Values of the settings of one system of the grid; those not given have the defaults of `pretrain`. */
-export type Settings = { readonly [K in SettingName]?: z.output<(typeof settings)[K]> };
+} as const satisfies { [K in SettingName]: z.ZodType<Settings[K]> };
 
 /** Settings that any method reads. */
 export const COMMON = [
@@ -161,10 +161,9 @@ export const finetuneShape = {
   /** Probability of a row of generic text. */
   replay: z.number().min(0).lt(1).optional(),
 };
-const finetune = z.strictObject(finetuneShape);
-export type Finetune = z.output<typeof finetune>;
+const finetune: z.ZodType<Finetune> = z.strictObject(finetuneShape);
 
-const model = z.strictObject({
+const model: z.ZodType<ModelSizes> = z.strictObject({
   hiddenSize: count(),
   layers: count(),
   heads: count(),
@@ -201,7 +200,7 @@ export const sections = {
   testTokens: count().optional(),
   seeds: many(count(0)).optional(),
   models: z.record(z.string().min(1), model).refine((all) => Object.keys(all).length > 0, 'at least one model'),
-  pretrain: z.strictObject(grid(COMMON)) as z.ZodType<{ readonly [K in SettingName]?: readonly unknown[] }>,
+  pretrain: z.strictObject(grid(COMMON)) as z.ZodType<SettingGrid>,
   /** `false`: nothing is fine-tuned. */
   finetune: orFalse(finetune).optional(),
 };
@@ -212,20 +211,9 @@ function sized() {
     .transform((size) => ({ tokens: size.tokens, finetune: size.finetune ?? ({} as Finetune) }));
 }
 
-export type Sections = { readonly [K in keyof typeof sections]: z.output<(typeof sections)[K]> };
-export type ModelSizes = z.output<typeof model>;
-
-/** A system as the file says it, before its lists are expanded. */
-export interface SystemEntry {
-  readonly name: string;
-  readonly method: string;
-  readonly expert: readonly Choice[];
-  /** Experts of an ensemble at most. */
-  readonly ensembleExperts?: number | undefined;
-  /** Settings of its own, over those of the experiment and of the size; `false`: it is not fine-tuned. */
-  readonly finetune: Finetune | false;
-  readonly grid: { readonly [K in SettingName]?: readonly unknown[] };
-}
+/** What the schemas make of them: the parts of an Experiment, its defaults not filled. */
+export type Sections = Pick<Experiment, 'corpus' | 'domains' | 'sizes' | 'testTokens' | 'models' | 'pretrain'> &
+  Partial<Pick<Experiment, 'name' | 'seeds' | 'finetune'>>;
 
 /** Schema of a system of a method that reads `names` and, with `experts`, chooses among them. */
 export const systemSchema = (method: string, names: readonly SettingName[], experts: boolean) =>
@@ -238,7 +226,7 @@ export const systemSchema = (method: string, names: readonly SettingName[], expe
       ...grid([...COMMON, ...names]),
     })
     .transform((all): SystemEntry => {
-      const { name, method, expert, ensembleExperts, finetune, ...rest } = all as unknown as SystemEntry['grid'] &
+      const { name, method, expert, ensembleExperts, finetune, ...rest } = all as unknown as SettingGrid &
         Partial<SystemEntry>;
       return {
         name: name!,
@@ -246,14 +234,6 @@ export const systemSchema = (method: string, names: readonly SettingName[], expe
         expert: expert ?? ['histogram'],
         ensembleExperts,
         finetune: finetune ?? {},
-        grid: rest as SystemEntry['grid'],
+        grid: rest as SettingGrid,
       };
     });
-
-/** A whole experiment, with absolute paths. */
-export interface Experiment extends Omit<Sections, 'name' | 'seeds' | 'finetune'> {
-  readonly name: string;
-  readonly seeds: readonly number[];
-  readonly finetune: Finetune | false;
-  readonly systems: readonly SystemEntry[];
-}

@@ -4,10 +4,10 @@ import { assignCorpus, loadClustering } from '../data/clusters.js';
 import type { Corpus } from '../data/corpus.js';
 import { cutWindows, type Windows } from '../data/windows.js';
 import { type Evaluation, evaluateCorpus, windowLosses } from '../eval/perplexity.js';
+import type { ExpertChoice } from '../methods/choices.js';
 import {
   type Chosen,
   chooseExpert,
-  type ExpertChoice,
   expertValues,
   onlyExpert,
   openFamily,

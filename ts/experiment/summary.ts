@@ -1,8 +1,9 @@
 // What tables and figures show: rows of results put together over domains (macro average: every domain weighs the same, PAPER,
 // "What is measured") and over seeds (mean, standard deviation).
 import { macroAverage } from '../eval/perplexity.js';
-import { type ResultRow, type Results, totalCost } from './results.js';
-import type { Choice } from './schema.js';
+import { totalCost } from './assemble.js';
+import type { Choice } from './experiment.js';
+import type { ResultRow, Results } from './results.js';
 
 /** Over seeds. */
 export interface Stat {

@@ -3,7 +3,7 @@
 import { defined } from '../backend/options.js';
 import type { FinetuneOptions } from '../methods/specialize.js';
 import type { LoraSettings } from '../nn/lora.js';
-import type { Experiment, Finetune, SystemEntry } from './schema.js';
+import type { Experiment, Finetune, SystemEntry } from './experiment.js';
 
 /** What was switched off is left out, as if it had never been asked for: equal work has equal keys. */
 export interface Tuning extends Omit<Finetune, 'lora' | 'learningRate'> {

@@ -18,16 +18,11 @@ import type { TransformerConfig } from '../models/config.js';
 import { transformerParameters } from '../models/transformer.js';
 import { ParameterSet } from '../nn/parameters.js';
 import { fitCoefficients } from '../train/fit.js';
+import type { ExpertChoice } from './choices.js';
 import { domainHistogram, oneHot, stageWeights } from './context.js';
 import { meanEmbedding } from './hypernetwork.js';
 import { expertStage } from './mixture.js';
 import type { FinishedRun, RunConfig } from './run.js';
-
-export type ExpertChoice = 'frequent' | 'lowest-loss' | 'histogram' | 'distance' | 'fitted';
-export const EXPERT_CHOICES: readonly ExpertChoice[] = ['frequent', 'lowest-loss', 'histogram', 'distance', 'fitted'];
-
-/** All nearest experts at once, their predictions averaged (ensemble.ts): no dense model, so for evaluation only. */
-export const ENSEMBLE = 'ensemble';
 
 export interface Placement {
   /** The domain's share of each cluster; empty for a run without clusters. */

@@ -30,7 +30,8 @@ import {
   type TeacherSettings,
   teacherSettings,
 } from '../train/teacher.js';
-import { chooseExpert, ENSEMBLE, EXPERT_CHOICES, type ExpertChoice, type Placement, untrained } from './choose.js';
+import { ENSEMBLE, EXPERT_CHOICES, type ExpertChoice } from './choices.js';
+import { chooseExpert, type Placement, untrained } from './choose.js';
 import { stepsFlops, textHash } from './context.js';
 import { type Method, openRun, type RunConfig, readJson, requireSame, withDefaults } from './run.js';
 

@@ -1,7 +1,7 @@
 // sweetspot evaluate: perplexity and bits per byte of a model on texts, or of the experts of a run together.
 import { type Command, Option } from 'commander';
 import { SweetspotError } from '../../backend/errors.js';
-import { ENSEMBLE } from '../../methods/choose.js';
+import { ENSEMBLE } from '../../methods/choices.js';
 import { type EnsembleResult, evaluateEnsemble } from '../../methods/ensemble.js';
 import { type EvaluateResult, evaluate as run } from '../../methods/evaluate.js';
 import { figure, percent, short, table } from '../format.js';

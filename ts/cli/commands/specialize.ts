@@ -1,6 +1,6 @@
 // sweetspot specialize: a run and the text of a domain to a model folder.
 import { type Command, Option } from 'commander';
-import { EXPERT_CHOICES, type ExpertChoice } from '../../methods/choose.js';
+import { EXPERT_CHOICES, type ExpertChoice } from '../../methods/choices.js';
 import { specialize as run } from '../../methods/specialize.js';
 import { PRECISIONS, type Precision } from '../../train/precision.js';
 import { duration, fields, figure, percent, short } from '../format.js';

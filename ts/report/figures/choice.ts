@@ -1,6 +1,6 @@
 // How the expert is chosen: macro perplexity of every choice of every system that has several.
 
-import { CHOICES } from '../../experiment/schema.js';
+import { CHOICES } from '../../experiment/experiment.js';
 import type { Group } from '../../experiment/summary.js';
 import { compactCount } from '../../io/numbers.js';
 import { type Panel, renderPanels, type Series } from '../chart.js';

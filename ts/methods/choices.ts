@@ -1,0 +1,7 @@
+// The names of the ways to choose an expert of a run; choose.ts and ensemble.ts do it.
+
+export type ExpertChoice = 'frequent' | 'lowest-loss' | 'histogram' | 'distance' | 'fitted';
+export const EXPERT_CHOICES: readonly ExpertChoice[] = ['frequent', 'lowest-loss', 'histogram', 'distance', 'fitted'];
+
+/** All nearest experts at once, their predictions averaged (ensemble.ts): no dense model, so for evaluation only. */
+export const ENSEMBLE = 'ensemble';
