@@ -239,25 +239,43 @@ export async function domainCorpus(
   for await (const { text } of readDocuments(input, { signal })) {
     const room = maxTokens - stored - 1;
     if (room < 1) break;
-    const pieces: Uint32Array[] = [];
-    let length = 0;
-    for (const piece of tokenizer.encodePieces(text)) {
-      pieces.push(piece);
-      length += piece.length;
-      if (length > room) break;
-      await pace.breathe();
-    }
-    const whole = new Uint32Array(length);
-    let at = 0;
-    for (const piece of pieces) {
-      whole.set(piece, at);
-      at += piece.length;
-    }
+    const whole = await encodePolitely(text, tokenizer, pace, room);
+    const { length } = whole;
     const tokens = length > room ? whole.slice(0, room) : whole;
     documents.push({ tokens, bytes: length > room ? tokenizer.byteLength(tokens) : Buffer.byteLength(text) });
     stored += 1 + tokens.length;
   }
   return memoryCorpus(documents, tokenizer);
+}
+
+/** One document in memory as a corpus. Throws SWEETSPOT_ABORTED when `signal` fires. */
+export async function textCorpus(text: string, tokenizer: Tokenizer, signal?: AbortSignal): Promise<Corpus> {
+  const tokens = await encodePolitely(text, tokenizer, new Pace(signal));
+  return memoryCorpus([{ tokens, bytes: Buffer.byteLength(text) }], tokenizer);
+}
+
+/** Ids of a text of any length, beside other work of the event loop; stops somewhere after `enough` of them. */
+export async function encodePolitely(
+  text: string,
+  tokenizer: Tokenizer,
+  pace: Pace,
+  enough = Number.POSITIVE_INFINITY,
+): Promise<Uint32Array> {
+  const pieces: Uint32Array[] = [];
+  let length = 0;
+  for (const piece of tokenizer.encodePieces(text)) {
+    pieces.push(piece);
+    length += piece.length;
+    if (length > enough) break;
+    await pace.breathe();
+  }
+  const whole = new Uint32Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
 }
 
 /**

@@ -20,7 +20,7 @@ export function checkSampling({ temperature, topK, topP }: SamplingSettings): vo
   };
   if (!(temperature >= 0 && Number.isFinite(temperature))) refuse('temperature', 'a number from 0 up', temperature);
   if (!Number.isInteger(topK) || topK < 0) refuse('topK', 'a whole number from 0 up', topK);
-  if (!(topP > 0 && topP <= 1)) refuse('topP', 'above 0, at most 1', topP);
+  if (!(Number.isFinite(topP) && topP > 0 && topP <= 1)) refuse('topP', 'above 0, at most 1', topP);
 }
 
 /**
