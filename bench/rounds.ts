@@ -30,7 +30,9 @@ export async function workerRound(data: JobData): Promise<void> {
 
 /** The exit code, or the signal, of a process that exits with `code` in the middle of a step. */
 export function processRound({ job, model, backend }: JobData, code: number): Promise<number | string> {
-  const child = spawn(process.execPath, [JOB, job, model, String(code), backend], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const child = spawn(process.execPath, [JOB, job, model, String(code), backend], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('exit', (status, signal) => resolve(status ?? signal ?? 'unknown'));
@@ -82,7 +84,9 @@ export async function workerRounds(data: JobData, rounds: number): Promise<Round
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { rounds: { type: 'string' }, json: { type: 'string' }, jobs: { type: 'string' } } });
+  const { values } = parseArgs({
+    options: { rounds: { type: 'string' }, json: { type: 'string' }, jobs: { type: 'string' } },
+  });
   const rounds = Number(values.rounds ?? 200);
   const folder = mkdtempSync(path.join(tmpdir(), 'sweetspot-rounds-'));
   const model = path.join(folder, 'model');
@@ -104,7 +108,9 @@ async function main(): Promise<void> {
       processes.rounds++;
       if (found !== code) processes.wrong.push(found);
     }
-    console.log(`process.exit in the middle of a step: ${processes.rounds} rounds, ${processes.wrong.length} wrong exit codes`);
+    console.log(
+      `process.exit in the middle of a step: ${processes.rounds} rounds, ${processes.wrong.length} wrong exit codes`,
+    );
     if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ workers, processes }, null, 1)}\n`);
     if (processes.wrong.length > 0) process.exitCode = 1;
   } finally {

@@ -2,7 +2,7 @@
 // Says 'running' once steps follow each other. A process ends itself then, a moment later, with the code it was given.
 //   node dist/bench/rounds_job.js training MODEL 7
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
-import { createEngine, openBackend } from '../ts/index.js';
+import { type BackendOptions, createEngine, openBackend } from '../ts/index.js';
 import { stepModel } from './step_model.js';
 
 /** 'nothing' is a thread without the library, to compare with. */
@@ -10,7 +10,7 @@ export type Job = 'training' | 'generation' | 'nothing';
 
 export interface JobData {
   readonly job: Job;
-  readonly backend: 'cpu';
+  readonly backend: NonNullable<BackendOptions['backend']>;
   /** Model folder, for generation. */
   readonly model: string;
 }

@@ -3,7 +3,16 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
-import { type Backend, createEngine, DenseModel, type Engine, evaluate, generateText, openBackend, SweetspotError } from '../../ts/index.js';
+import {
+  type Backend,
+  createEngine,
+  DenseModel,
+  type Engine,
+  evaluate,
+  generateText,
+  openBackend,
+  SweetspotError,
+} from '../../ts/index.js';
 import { TEXTS } from '../support/models.js';
 import { BACKENDS, eventually, failure, modelFolder, settled } from './support.js';
 
@@ -221,7 +230,12 @@ for (const name of BACKENDS) {
     await holder.return();
     await Promise.all(queued);
     t.deepEqual(order, [1, 2]);
-    const none = await createEngine({ model: await modelFolder(t), backend: { backend: name }, sequences: 1, queue: 0 });
+    const none = await createEngine({
+      model: await modelFolder(t),
+      backend: { backend: name },
+      sequences: 1,
+      queue: 0,
+    });
     const only = none.generate('The', LONG);
     await only.next();
     await t.throwsAsync(none.generateText('The'), { code: 'SWEETSPOT_BUSY' });
@@ -340,8 +354,14 @@ for (const name of BACKENDS) {
     const signal = new AbortController().signal;
     let listeners = 0;
     const { addEventListener, removeEventListener } = signal;
-    signal.addEventListener = (...given: unknown[]) => (listeners++, Reflect.apply(addEventListener, signal, given));
-    signal.removeEventListener = (...given: unknown[]) => (listeners--, Reflect.apply(removeEventListener, signal, given));
+    signal.addEventListener = (...given: unknown[]) => {
+      listeners++;
+      return Reflect.apply(addEventListener, signal, given);
+    };
+    signal.removeEventListener = (...given: unknown[]) => {
+      listeners--;
+      return Reflect.apply(removeEventListener, signal, given);
+    };
     for (let i = 0; i < 20; i++) await engine.generateText('The', { maxTokens: 2, signal });
     await engine.perplexity('The fox', { signal });
     t.is(listeners, 0);

@@ -44,10 +44,15 @@ export interface ErrorParts {
 
 /** What every failure is that a caller can cause or act on: `switch (error.code)`. The message says all of it, in a few lines. */
 export class SweetspotError extends Error {
+  /** Always 'SweetspotError'. */
   override readonly name = 'SweetspotError';
+  /** Stable, for `switch`. */
   readonly code: ErrorCode;
+  /** What would have been right, if there is such a thing. */
   readonly expected: string | undefined;
+  /** What was there instead. */
   readonly found: string | undefined;
+  /** What to type or change now. */
   readonly fix: string | undefined;
 
   constructor(code: ErrorCode, parts: ErrorParts) {

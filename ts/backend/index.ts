@@ -6,6 +6,7 @@ import type { Backend } from './backend.js';
 import { SweetspotError } from './errors.js';
 import { NativeBackend } from './native.js';
 
+/** Which backend to open, and how it computes. */
 export interface BackendOptions {
   /** 'auto' (default) takes the CPU; a name takes that one or throws. */
   readonly backend?: 'auto' | 'cpu' | 'cuda' | undefined;

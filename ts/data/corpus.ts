@@ -34,11 +34,13 @@ const manifestSchema = z.object({
 
 export type CorpusManifest = z.infer<typeof manifestSchema>;
 
+/** What a corpus folder holds. */
 export interface CorpusSummary extends Omit<CorpusManifest, 'format' | 'version'> {
   /** Absolute. */
   readonly path: string;
 }
 
+/** What to make a corpus of, and how. */
 export interface BuildCorpusOptions {
   /** Files and folders, as `readDocuments` takes them. */
   readonly input: string | readonly string[];
@@ -50,7 +52,9 @@ export interface BuildCorpusOptions {
   readonly tokenizer?: Tokenizer | string | undefined;
   /** A new tokenizer is trained on so many bytes of text from the start of the input. Default 50e6. */
   readonly trainBytes?: number | undefined;
+  /** Ends the work with SWEETSPOT_ABORTED; nothing is left behind. */
   readonly signal?: AbortSignal | undefined;
+  /** Called several times a second. */
   readonly onProgress?: ((progress: DataProgress) => void) | undefined;
 }
 
@@ -70,6 +74,7 @@ export interface CorpusParts {
   readonly source: TokenSource;
 }
 
+/** Documents as token ids, in a folder or in memory. */
 export class Corpus {
   readonly #parts: CorpusParts;
   #open = true;
@@ -89,10 +94,12 @@ export class Corpus {
     return this.#parts.offsets[this.documents]!;
   }
 
+  /** Equal hashes mean equal ids. */
   get tokenizerHash(): string {
     return this.#parts.tokenizer.hash;
   }
 
+  /** The tokenizer that made the tokens. */
   tokenizer(): Tokenizer {
     return this.#parts.tokenizer;
   }
@@ -134,6 +141,7 @@ export class Corpus {
     this.#open = false;
   }
 
+  /** `close`, for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -127,9 +127,12 @@ export const machineSchema = z.object({
   measured: z.record(z.string(), z.object({ seconds: z.number(), peakMemory: z.number().nullable() })),
 });
 
+/** What results.json holds: one row a system, domain, size and seed, and what each cost. */
 export type Results = z.output<typeof resultsSchema>;
+/** One system on one domain with one in-domain size and seed. */
 export type ResultRow = Results['rows'][number];
 export type ClusterMap = z.output<typeof clusterMap>;
+/** What machine.json holds: seconds and memory of every cell, apart from results so that these are the same bytes everywhere. */
 export type MachineFile = z.output<typeof machineSchema>;
 
 /** Puts together what is done; rows with a cell that is missing are left out. */

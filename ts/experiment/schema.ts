@@ -252,8 +252,12 @@ export const systemSchema = (method: string, names: readonly SettingName[], expe
 
 /** A whole experiment, with absolute paths. */
 export interface Experiment extends Omit<Sections, 'name' | 'seeds' | 'finetune'> {
+  /** Title of the report. */
   readonly name: string;
+  /** Every cell is done once for each. */
   readonly seeds: readonly number[];
+  /** Defaults of fine-tuning for all systems; false: none. */
   readonly finetune: Finetune | false;
+  /** Methods with their settings, lists expanded. */
   readonly systems: readonly SystemEntry[];
 }

@@ -260,13 +260,7 @@ function duplicateKey(text: string): string | undefined {
 }
 
 /** Reads exactly `length` bytes into a buffer of their own. */
-function* readBytes(
-  path: string,
-  file: number,
-  position: number,
-  length: number,
-  hash?: Hash,
-): Pieces<Uint8Array> {
+function* readBytes(path: string, file: number, position: number, length: number, hash?: Hash): Pieces<Uint8Array> {
   let bytes: Uint8Array;
   try {
     bytes = new Uint8Array(length);

@@ -23,12 +23,14 @@ import { meanEmbedding } from './hypernetwork.js';
 import { expertStage } from './mixture.js';
 import type { FinishedRun, RunConfig } from './run.js';
 
+/** How a domain's model is chosen from a run: the most frequent cluster's expert, the one of lowest loss on the domain, all mixed by histogram or by distance, or coefficients fitted to its text. */
 export type ExpertChoice = 'frequent' | 'lowest-loss' | 'histogram' | 'distance' | 'fitted';
 export const EXPERT_CHOICES: readonly ExpertChoice[] = ['frequent', 'lowest-loss', 'histogram', 'distance', 'fitted'];
 
 /** All nearest experts at once, their predictions averaged (ensemble.ts): no dense model, so for evaluation only. */
 export const ENSEMBLE = 'ensemble';
 
+/** Where a domain lies among the clusters of a run. */
 export interface Placement {
   /** The domain's share of each cluster; empty for a run without clusters. */
   readonly histogram: readonly number[];

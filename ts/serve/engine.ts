@@ -187,7 +187,8 @@ export class Engine {
   }
 
   #begin(signal: AbortSignal | undefined): EngineRequest {
-    if (signal !== undefined && !(signal instanceof AbortSignal)) throw usage('signal', 'an AbortSignal', typeof signal);
+    if (signal !== undefined && !(signal instanceof AbortSignal))
+      throw usage('signal', 'an AbortSignal', typeof signal);
     if (this.#closing !== undefined) throw closedError();
     const request = new EngineRequest(signal);
     this.#requests.add(request);

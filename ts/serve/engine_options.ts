@@ -36,7 +36,8 @@ export function checkedEngine(options: EngineOptions): CheckedEngine {
   const { model, backend = {}, sequences = 4, queue = 64, signal } = options;
   if (!(model instanceof DenseModel) && (typeof model !== 'string' || model === ''))
     throw usage('model', 'the path of a model folder, or a DenseModel', String(model));
-  if (backend === null || typeof backend !== 'object') throw usage('backend', 'a Backend, or options of openBackend', String(backend));
+  if (backend === null || typeof backend !== 'object')
+    throw usage('backend', 'a Backend, or options of openBackend', String(backend));
   const given = isBackend(backend) ? backend : undefined;
   if (given === undefined) known('createEngine: backend', backend, ['backend', 'isa', 'threads', 'matmul']);
   const lies = model instanceof DenseModel ? model.backend : undefined;
@@ -59,7 +60,11 @@ export function checkedEngine(options: EngineOptions): CheckedEngine {
 /** Throws SWEETSPOT_USAGE when `options` is no object or has a key that is not one of `names`: a slip of the pen, most likely. */
 export function known(what: string, options: object, names: readonly string[]): void {
   if (options === null || typeof options !== 'object')
-    throw new SweetspotError('SWEETSPOT_USAGE', { what: `${what}: options`, expected: 'an object', found: String(options) });
+    throw new SweetspotError('SWEETSPOT_USAGE', {
+      what: `${what}: options`,
+      expected: 'an object',
+      found: String(options),
+    });
   const other = Object.keys(options).find((key) => !names.includes(key));
   if (other === undefined) return;
   throw new SweetspotError('SWEETSPOT_USAGE', {
