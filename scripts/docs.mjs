@@ -32,7 +32,7 @@ const GROUPS = [
   ],
   ['Training', ['pretrain', 'specialize', 'METHODS', 'PRESETS']],
   ['Evaluation', ['evaluate', 'evaluateEnsemble', 'evaluateCorpus', 'macroAverage']],
-  ['Serving', ['createEngine', 'Engine', 'DenseModel', 'generate', 'generateText']],
+  ['Serving', ['createEngine', 'Engine', 'EngineInfo', 'DenseModel', 'generate', 'generateText']],
   [
     'Experiments and reports',
     ['readExperiment', 'checkedExperiment', 'describeExperiment', 'runExperiment', 'readResults', 'writeReport'],
@@ -140,8 +140,7 @@ const paragraphs = (value) =>
 function printItem(item) {
   const lines = [`### ${nameOf(item)}`, ''];
   const members = (item.members ?? []).filter(shown);
-  const head = members.length > 0 ? signature(item) : `${signature(item)}${item.kind === 'TypeAlias' ? '' : ''}`;
-  lines.push('```ts', head, '```', '');
+  lines.push('```ts', signature(item), '```', '');
   if (text(item) !== '') lines.push(paragraphs(text(item)), '');
   const tags = printTags(item);
   if (tags.length > 0) lines.push(...tags, '');

@@ -99,11 +99,11 @@ export class Tokenizer {
     return this.#ids.slice(0, this.#length);
   }
 
-  /** `encode` in pieces of about 64 thousand characters, for callers that must not block; joined, they are equal. */
+  /** `encode` in pieces of about 4 thousand characters, for callers that must not block; joined, they are equal. */
   *encodePieces(text: string): Generator<Uint32Array> {
     for (let at = 0; at < text.length; ) {
       this.#length = 0;
-      at = this.#append(text, at, at + (1 << 16));
+      at = this.#append(text, at, at + (1 << 12));
       yield this.#ids.slice(0, this.#length);
     }
   }
