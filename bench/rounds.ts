@@ -88,20 +88,26 @@ async function main(): Promise<void> {
     options: { rounds: { type: 'string' }, json: { type: 'string' }, jobs: { type: 'string' } },
   });
   const rounds = Number(values.rounds ?? 200);
+  const { json } = values;
+  const workers: Rounds[] = [];
+  const processes = { rounds: 0, wrong: [] as (number | string)[] };
+  // After every part: the whole takes minutes.
+  const save = () => {
+    if (json !== undefined) writeFileSync(json, `${JSON.stringify({ workers, processes }, null, 1)}\n`);
+  };
   const folder = mkdtempSync(path.join(tmpdir(), 'sweetspot-rounds-'));
   const model = path.join(folder, 'model');
   try {
     await writeServiceModel(model, { width: 64, layers: 2, heads: 4, vocab: 512, contextLength: 128 });
-    const workers: Rounds[] = [];
     for (const job of (values.jobs ?? 'nothing,training,generation').split(',') as Job[]) {
       const found = await workerRounds({ job, backend: 'cpu', model }, rounds);
       workers.push(found);
+      save();
       const [first, last] = [found.resident[0]!, found.resident.at(-1)!];
       console.log(
         `worker, ${job}: ${rounds} rounds in ${found.seconds} s, ${first.toFixed(0)} to ${last.toFixed(0)} MiB, slope ${found.slope} MiB in 100 rounds`,
       );
     }
-    const processes = { rounds: 0, wrong: [] as (number | string)[] };
     for (let i = 0; i < rounds; i++) {
       const code = i % 100;
       const found = await processRound({ job: i % 2 === 0 ? 'training' : 'generation', backend: 'cpu', model }, code);
@@ -111,7 +117,7 @@ async function main(): Promise<void> {
     console.log(
       `process.exit in the middle of a step: ${processes.rounds} rounds, ${processes.wrong.length} wrong exit codes`,
     );
-    if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ workers, processes }, null, 1)}\n`);
+    save();
     if (processes.wrong.length > 0) process.exitCode = 1;
   } finally {
     rmSync(folder, { recursive: true, force: true });
