@@ -6,7 +6,7 @@ import { transformerConfig } from '../ts/models/config.js';
 import { denseParameterCount } from '../ts/models/cost.js';
 import { DenseModel } from '../ts/models/dense.js';
 import { transformerParameters } from '../ts/models/transformer.js';
-import { Decoder } from '../ts/serve/generate.js';
+import { Decoder } from '../ts/serve/decoder.js';
 import { sizeOf } from '../ts/tensor/tensor.js';
 import { type BenchCase, CACHED_BYTES, type Context, compete, ours } from './context.js';
 import type { Result } from './result.js';

@@ -3,7 +3,11 @@ import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 
 const root = path.join(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '..');
-for (const script of [['bindings/generate.mjs', '--check'], ['scripts/check-imports.mjs']]) {
+for (const script of [
+  ['bindings/generate.mjs', '--check'],
+  ['scripts/check-imports.mjs'],
+  ['scripts/docs.mjs', '--check'],
+]) {
   const { status } = spawnSync(process.execPath, script, { cwd: root, stdio: 'inherit' });
   if (status !== 0) process.exit(1);
 }

@@ -11,6 +11,11 @@
 //   model.dispose();
 //   await backend.close();
 //
+// Inside a service, for many callers at once (docs/embedding.md):
+//
+//   await using engine = await createEngine({ model: 'models/mine' });
+//   for await (const piece of engine.generate('The court', { signal })) response.write(piece);
+//
 // Or the whole comparison, from a file that names it (docs/experiments.md):
 //
 //   await runExperiment({ experiment: await readExperiment('grid.yaml'), out: 'runs/grid' });
@@ -58,6 +63,8 @@ export { DenseModel } from './models/dense.js';
 export type { SliceType } from './nn/parameters.js';
 export type { AdamWSettings } from './optim/adamw.js';
 export type { ReportResult } from './report/report.js';
+export { createEngine, type Engine, type EngineInfo } from './serve/engine.js';
+export type { EngineOptions } from './serve/engine_options.js';
 export { type GenerateOptions, generate, generateText } from './serve/generate.js';
 export type { BalanceSettings } from './train/balance.js';
 export type { Precision } from './train/precision.js';

@@ -13,7 +13,8 @@ import { writeSafetensors } from '../../ts/io/safetensors.js';
 import { transformerConfig } from '../../ts/models/config.js';
 import { DenseModel } from '../../ts/models/dense.js';
 import { transformerParameters } from '../../ts/models/transformer.js';
-import { Decoder, generateText } from '../../ts/serve/generate.js';
+import { Decoder } from '../../ts/serve/decoder.js';
+import { generateText } from '../../ts/serve/generate.js';
 import { Prng } from '../../ts/tensor/prng.js';
 import { sizeOf } from '../../ts/tensor/tensor.js';
 

@@ -9,7 +9,7 @@ using sweetspot::Stream;
 
 // One promise that the stream thread will settle.
 struct Device::Completion {
-  Napi::Promise::Deferred deferred;
+  napi_deferred deferred;
   Napi::Reference<Napi::Uint8Array> target;  // keeps a read's memory alive
 };
 
@@ -56,6 +56,14 @@ auto guarded(Napi::Env env, F body) {
 uint32_t id_of(const Napi::CallbackInfo& info, size_t index) {
   if (!info[index].IsNumber()) throw Napi::TypeError::New(info.Env(), "expected a number");
   return info[index].As<Napi::Number>().Uint32Value();
+}
+
+void reject(napi_env env, napi_deferred deferred, const std::string& why) {
+  napi_value message = nullptr;
+  napi_value error = nullptr;
+  napi_create_string_utf8(env, why.c_str(), why.size(), &message);
+  napi_create_error(env, nullptr, message, &error);
+  napi_reject_deferred(env, deferred, error);
 }
 
 size_t size_of(const Napi::CallbackInfo& info, size_t index) {
@@ -116,12 +124,16 @@ Stream& Device::stream(Napi::Env env) {
   return *stream_;
 }
 
-uint64_t Device::pending(Napi::Env env, Napi::Reference<Napi::Uint8Array> target) {
+Device::Pending Device::pending(Napi::Env env, Napi::Reference<Napi::Uint8Array> target) {
+  const uint64_t number = shared_->next++;
+  napi_deferred deferred = nullptr;
+  napi_value promise = nullptr;
+  if (napi_create_promise(env, &deferred, &promise) != napi_ok)
+    throw Napi::Error::New(env, "could not create a promise");
   // Referenced only while a promise is pending: an idle device must not keep Node alive, a busy one must.
   if (shared_->waiting.empty()) napi_ref_threadsafe_function(env, shared_->notify);
-  const uint64_t number = shared_->next++;
-  shared_->waiting.emplace(number, Completion{Napi::Promise::Deferred::New(env), std::move(target)});
-  return number;
+  shared_->waiting.emplace(number, Completion{deferred, std::move(target)});
+  return {number, Napi::Value(env, promise)};
 }
 
 Stream::Done Device::deliver(uint64_t number) {
@@ -132,11 +144,11 @@ Stream::Done Device::deliver(uint64_t number) {
   };
 }
 
-void Device::complete(napi_env raw, napi_value, void*, void* data) {
+// Settles promises through the C interface, whose failures can be passed over: a worker thread that is being terminated
+// refuses every call, nobody is left to hear of it, and an exception thrown here would end the process.
+void Device::complete(napi_env env, napi_value, void*, void* data) {
   const std::unique_ptr<Delivery> delivery(static_cast<Delivery*>(data));
-  if (raw == nullptr) return;  // the environment is being torn down
-  Napi::Env env(raw);
-  Napi::HandleScope scope(env);
+  if (env == nullptr) return;  // the environment is being torn down
   auto& waiting = delivery->shared->waiting;
   const auto found = waiting.find(delivery->number);
   if (found == waiting.end()) return;  // close() has settled it
@@ -144,12 +156,16 @@ void Device::complete(napi_env raw, napi_value, void*, void* data) {
   waiting.erase(found);
   if (waiting.empty()) napi_unref_threadsafe_function(env, delivery->shared->notify);
   if (!delivery->error.empty()) {
-    completion.deferred.Reject(Napi::Error::New(env, delivery->error).Value());
-  } else if (completion.target.IsEmpty()) {
-    completion.deferred.Resolve(env.Undefined());
-  } else {
-    completion.deferred.Resolve(completion.target.Value());
+    reject(env, completion.deferred, delivery->error);
+    return;
   }
+  napi_value value = nullptr;
+  if (completion.target.IsEmpty()) {
+    napi_get_undefined(env, &value);
+  } else {
+    napi_get_reference_value(env, completion.target, &value);
+  }
+  napi_resolve_deferred(env, completion.deferred, value);
 }
 
 Napi::Value Device::alloc(const Napi::CallbackInfo& info) {
@@ -177,9 +193,9 @@ Napi::Value Device::read(const Napi::CallbackInfo& info) {
     Stream& queue = stream(env);
     queue.check_range(id, offset, length, "read");
     auto target = Napi::Uint8Array::New(env, length);
-    const uint64_t number = pending(env, Napi::Persistent(target));
-    queue.read(id, offset, target.Data(), length, deliver(number));
-    return shared_->waiting.at(number).deferred.Promise();
+    const Pending made = pending(env, Napi::Persistent(target));
+    queue.read(id, offset, target.Data(), length, deliver(made.number));
+    return made.promise;
   });
 }
 
@@ -203,9 +219,9 @@ Napi::Value Device::fence(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   return guarded(env, [&]() -> Napi::Value {
     Stream& queue = stream(env);
-    const uint64_t number = pending(env, {});
-    queue.fence(deliver(number));
-    return shared_->waiting.at(number).deferred.Promise();
+    const Pending made = pending(env, {});
+    queue.fence(deliver(made.number));
+    return made.promise;
   });
 }
 
@@ -217,8 +233,7 @@ void Device::close(const Napi::CallbackInfo& info) {
   if (stream_ == nullptr) return;
   Napi::Env env = info.Env();
   stream_.reset();
-  for (auto& [number, completion] : shared_->waiting)
-    completion.deferred.Reject(Napi::Error::New(env, "the backend was closed").Value());
+  for (auto& [number, completion] : shared_->waiting) reject(env, completion.deferred, "the backend was closed");
   if (!shared_->waiting.empty()) napi_unref_threadsafe_function(env, shared_->notify);
   shut_down();
 }

@@ -18,6 +18,11 @@ class Device : public Napi::ObjectWrap<Device> {
   struct Completion;
   struct Shared;
   struct Delivery;
+  // A promise that a delivery of this number settles.
+  struct Pending {
+    uint64_t number;
+    Napi::Value promise;
+  };
 
   Napi::Value alloc(const Napi::CallbackInfo& info);
   void free(const Napi::CallbackInfo& info);
@@ -33,7 +38,7 @@ class Device : public Napi::ObjectWrap<Device> {
 
   sweetspot::Stream& stream(Napi::Env env);
   void shut_down();
-  uint64_t pending(Napi::Env env, Napi::Reference<Napi::Uint8Array> target);
+  Pending pending(Napi::Env env, Napi::Reference<Napi::Uint8Array> target);
   sweetspot::Stream::Done deliver(uint64_t number);
   static void complete(napi_env env, napi_value callback, void* context, void* data);
   static void cleanup(void* self);

@@ -57,8 +57,11 @@ class Executor {
  public:
   virtual ~Executor() = default;
   virtual const char* name() const = 0;
-  // 64-byte aligned zeroed memory, or nullptr.
+  // 64-byte aligned memory, or nullptr. It is zeroed, or `clear` does it.
   virtual void* allocate(size_t bytes) = 0;
+  // Zeroes new memory before anything else uses it: on the stream thread, because touching hundreds of megabytes for
+  // the first time takes longer than an event loop may be held up.
+  virtual void clear(void* /*memory*/, size_t /*bytes*/) {}
   virtual void deallocate(void* memory, size_t bytes) = 0;
   virtual void write(void* target, const void* source, size_t bytes) = 0;
   virtual void read(void* target, const void* source, size_t bytes) = 0;

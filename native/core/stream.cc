@@ -65,6 +65,7 @@ uint32_t Stream::alloc(size_t bytes) {
   bases_[id] = static_cast<uint8_t*>(memory);
   buffers_[id] = {bytes, next_serial_++};
   allocated_ += bytes;
+  post([this, memory, bytes] { executor_->clear(memory, bytes); });
   return id;
 }
 

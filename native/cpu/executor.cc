@@ -67,8 +67,10 @@ class CpuExecutor final : public Executor {
 #if defined(__linux__)
     if (alignment == huge) madvise(memory, bytes, MADV_HUGEPAGE);
 #endif
-    std::memset(memory, 0, bytes);
     return memory;
+  }
+  void clear(void* memory, size_t bytes) override {
+    std::memset(memory, 0, bytes);
   }
   void deallocate(void* memory, size_t) override {
     std::free(memory);

@@ -17,6 +17,7 @@ test('exports are added and removed on purpose only', (t) => {
     'checkedExperiment',
     'clusterCorpus',
     'coverage',
+    'createEngine',
     'describeExperiment',
     'domainCorpus',
     'entropy',

@@ -10,7 +10,7 @@ import { loadDenseFolder, saveDenseFolder } from '../../ts/io/huggingface.js';
 import { readSafetensors, type SafetensorsTensor, writeSafetensors } from '../../ts/io/safetensors.js';
 import type { MoeConfig, TransformerSizes } from '../../ts/models/config.js';
 import { DenseModel } from '../../ts/models/dense.js';
-import { Decoder } from '../../ts/serve/generate.js';
+import { Decoder } from '../../ts/serve/decoder.js';
 import { bf16ToF32, f16ToF32, f32ToBf16, f32ToF16 } from '../../ts/tensor/float16.js';
 import { loadReference } from '../support/llama_reference.js';
 import { LAYOUTS, randomValues, smallConfig, smallTokenizer } from '../support/models.js';

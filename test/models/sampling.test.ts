@@ -54,6 +54,23 @@ test('topK agrees with sorting, for any size', (t) => {
   }
 });
 
+test('topP agrees with sorting, for any size', (t) => {
+  const random = new Prng('nucleus');
+  for (let round = 0; round < 200; round++) {
+    const values = Float32Array.from({ length: 1 + random.int(300) }, () => 3 * random.normal());
+    const topP = random.next();
+    const total = values.reduce((sum, value) => sum + Math.exp(value), 0);
+    const kept = new Set<number>();
+    let reached = 0;
+    for (const id of [...values.keys()].sort((a, b) => values[b]! - values[a]! || a - b)) {
+      if (reached >= topP * total && kept.size > 0) break;
+      kept.add(id);
+      reached += Math.exp(values[id]!);
+    }
+    for (let draw = 0; draw < 20; draw++) t.true(kept.has(sample(values, { temperature: 1, topK: 0, topP }, random)));
+  }
+});
+
 test('NaN and minus infinity are never drawn; nothing finite is an error', (t) => {
   const values = Float32Array.of(Number.NaN, 0, Number.NEGATIVE_INFINITY, 0);
   const drawn = shares(all, values, 5000);

@@ -9,7 +9,7 @@ import { ParameterSet } from '../../ts/nn/parameters.js';
 import { linearCrossEntropy } from '../../ts/ops/cross_entropy.js';
 import type { Taught } from '../../ts/ops/teacher.js';
 import { Program } from '../../ts/program/program.js';
-import { Decoder } from '../../ts/serve/generate.js';
+import { Decoder } from '../../ts/serve/decoder.js';
 import { Prng } from '../../ts/tensor/prng.js';
 import { bufferTensor, type Tensor } from '../../ts/tensor/tensor.js';
 import { teach, teacherSettings } from '../../ts/train/teacher.js';

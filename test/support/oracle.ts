@@ -118,6 +118,10 @@ export class OracleBackend implements Backend {
     this.#programs.clear();
   }
 
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
   /** Operands are copied in before the op and out after it, so in-place rows need no care. */
   #execute(row: DecodedRow): void {
     const { spec } = row;

@@ -4,8 +4,10 @@
 
 /** A buffer by number. Integer handles: nothing per tensor crosses the border. */
 export type BufferId = number;
+/** A compiled Program by number. */
 export type ProgramId = number;
 
+/** What a backend says about itself. */
 export interface Capabilities {
   /** Instruction set the kernels were compiled for, e.g. 'avx512'. */
   readonly isa: string;
@@ -20,8 +22,11 @@ export interface RowList {
   describe?(index: number): string;
 }
 
+/** A device that computes: made by `openBackend`, given to whatever computes, closed at the end. */
 export interface Backend {
+  /** Which one it is. */
   readonly name: 'cpu' | 'cuda' | 'wasm' | 'oracle';
+  /** What it computes with. */
   readonly capabilities: Capabilities;
   /** New zeroed buffer of `bytes`. Throws SWEETSPOT_BACKEND_UNAVAILABLE when there is no memory. */
   alloc(bytes: number): BufferId;
@@ -35,11 +40,14 @@ export interface Backend {
   compile(program: RowList): ProgramId;
   /** Queues all rows; returns at once. */
   run(id: ProgramId): void;
+  /** Gives the Program back; ordered after the runs already queued. */
   release(id: ProgramId): void;
   /** Resolves when everything submitted is done; rejects with the first error since the last fence, naming op, row and shapes. */
   fence(): Promise<void>;
   /** Bytes in buffers now. */
   allocated(): number;
-  /** Stops at the next row, rejects what is pending, frees everything. */
+  /** Stops at the next row, rejects what is pending, frees everything. Safe to call twice. */
   close(): Promise<void>;
+  /** `close`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
 }

@@ -84,6 +84,10 @@ export class DeviceBackend implements Backend {
     this.#programs.clear();
   }
 
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
   /** "program TAB row TAB reason", as the stream latches it. */
   #late(cause: unknown): SweetspotError {
     const message = (cause as Error).message;

@@ -22,9 +22,14 @@ export type ErrorCode =
   | 'SWEETSPOT_BACKEND_UNAVAILABLE'
   /** A Program was refused or failed on the device; `op`, `row` and `shapes` say where. */
   | 'SWEETSPOT_PROGRAM'
+  /** An engine has as many requests as it takes; the same request may succeed later. HTTP 503. */
+  | 'SWEETSPOT_BUSY'
+  /** The engine was closed before or while it served the request. HTTP 503. */
+  | 'SWEETSPOT_CLOSED'
   /** The caller interrupted the work (AbortSignal, Ctrl-C). What was done is saved where saving is promised. */
   | 'SWEETSPOT_ABORTED';
 
+/** What an error is made of. */
 export interface ErrorParts {
   /** One line: what went wrong, naming the file, option or op. */
   readonly what: string;
@@ -37,11 +42,17 @@ export interface ErrorParts {
   readonly cause?: unknown;
 }
 
+/** What every failure is that a caller can cause or act on: `switch (error.code)`. The message says all of it, in a few lines. */
 export class SweetspotError extends Error {
+  /** Always 'SweetspotError'. */
   override readonly name = 'SweetspotError';
+  /** Stable, for `switch`. */
   readonly code: ErrorCode;
+  /** What would have been right, if there is such a thing. */
   readonly expected: string | undefined;
+  /** What was there instead. */
   readonly found: string | undefined;
+  /** What to type or change now. */
   readonly fix: string | undefined;
 
   constructor(code: ErrorCode, parts: ErrorParts) {

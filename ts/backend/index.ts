@@ -9,6 +9,7 @@ import { SweetspotError } from './errors.js';
 import { BACKENDS, type BackendName, surveyBackend, unavailable } from './survey.js';
 import { openWasm } from './wasm.js';
 
+/** Which backend to open, and how it computes. */
 export interface BackendOptions {
   /** 'auto' (default) takes the CPU or, without an addon, WebAssembly; a name takes that one or throws. */
   readonly backend?: 'auto' | BackendName | undefined;

@@ -30,6 +30,7 @@ const TERMS_SHOWN = 8;
 export interface Clustering {
   /** k. */
   readonly count: number;
+  /** D: length of an embedding. */
   readonly dimensions: number;
   /** T: texts to be sorted should be cut in windows of this many tokens, as the corpus was. */
   readonly contextLength: number;
@@ -39,7 +40,9 @@ export interface Clustering {
   readonly windowsPerCluster: Float64Array;
   /** (count): tokens of these windows, one per prediction. */
   readonly tokensPerCluster: Float64Array;
+  /** Of the tokenizer of the corpus. */
   readonly tokenizerHash: string;
+  /** Of the embedder that made the embeddings. */
   readonly embedderHash: string;
   /** 'lsi' or 'external'. */
   readonly embedderKind: string;
@@ -51,13 +54,17 @@ export interface Clusters extends Clustering {
   readonly ids: Int32Array;
 }
 
+/** How far clustering is. */
 export interface ClusterProgress {
   /** `fit` and `embed` count texts, `svd` passes over the matrix, `kmeans` rounds. */
   readonly stage: 'fit' | 'svd' | 'embed' | 'kmeans';
+  /** Texts, passes or rounds done. */
   readonly done: number;
+  /** Texts, passes or rounds in all. */
   readonly total: number;
 }
 
+/** How to cluster a corpus. */
 export interface ClusterOptions {
   /** k: 16 or 32 for experts, 1024 for importance sampling on a large corpus (PAPER, "Clustering"). */
   readonly clusters: number;
@@ -71,7 +78,9 @@ export interface ClusterOptions {
   readonly rounds?: number | undefined;
   /** Default: the one saved in the corpus folder, or else LSI, fitted to the corpus and saved there. */
   readonly embedder?: Embedder | undefined;
+  /** Ends the work with SWEETSPOT_ABORTED; nothing is left behind. */
   readonly signal?: AbortSignal | undefined;
+  /** Called several times a second. */
   readonly onProgress?: ((progress: ClusterProgress) => void) | undefined;
 }
 
@@ -79,10 +88,15 @@ export interface ClusterOptions {
 export interface ClusterSummary {
   /** The file. */
   readonly path: string;
+  /** k. */
   readonly clusters: number;
+  /** T: tokens of a window. */
   readonly contextLength: number;
+  /** 'lsi' or 'external'. */
   readonly embedder: string;
+  /** D: length of an embedding. */
   readonly dimensions: number;
+  /** Windows of the corpus. */
   readonly windows: number;
   /** Windows of each cluster. */
   readonly sizes: number[];
@@ -92,6 +106,7 @@ export interface ClusterSummary {
   readonly inertia: number;
   /** Rounds of k-means. */
   readonly rounds: number;
+  /** Time it took. */
   readonly seconds: number;
   /** The most characteristic terms of each cluster, best first; empty for an external embedder. See `clusterTerms`. */
   readonly terms: string[][];

@@ -43,11 +43,13 @@ const manifestSchema: z.ZodType<CorpusManifest> = z.object({
   dtype: z.enum(['u16', 'u32']),
 });
 
+/** What a corpus folder holds. */
 export interface CorpusSummary extends Omit<CorpusManifest, 'format' | 'version'> {
   /** Absolute. */
   readonly path: string;
 }
 
+/** What to make a corpus of, and how. */
 export interface BuildCorpusOptions {
   /** Files and folders, as `readDocuments` takes them. */
   readonly input: string | readonly string[];
@@ -59,7 +61,9 @@ export interface BuildCorpusOptions {
   readonly tokenizer?: Tokenizer | string | undefined;
   /** A new tokenizer is trained on so many bytes of text from the start of the input. Default 50e6. */
   readonly trainBytes?: number | undefined;
+  /** Ends the work with SWEETSPOT_ABORTED; nothing is left behind. */
   readonly signal?: AbortSignal | undefined;
+  /** Called several times a second. */
   readonly onProgress?: ((progress: DataProgress) => void) | undefined;
 }
 
@@ -79,6 +83,7 @@ export interface CorpusParts {
   readonly source: TokenSource;
 }
 
+/** Documents as token ids, in a folder or in memory. */
 export class Corpus {
   readonly #parts: CorpusParts;
   #open = true;
@@ -98,10 +103,12 @@ export class Corpus {
     return this.#parts.offsets[this.documents]!;
   }
 
+  /** Equal hashes mean equal ids. */
   get tokenizerHash(): string {
     return this.#parts.tokenizer.hash;
   }
 
+  /** The tokenizer that made the tokens. */
   tokenizer(): Tokenizer {
     return this.#parts.tokenizer;
   }
@@ -143,6 +150,7 @@ export class Corpus {
     this.#open = false;
   }
 
+  /** `close`, for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }
@@ -248,25 +256,43 @@ export async function domainCorpus(
   for await (const { text } of readDocuments(input, { signal })) {
     const room = maxTokens - stored - 1;
     if (room < 1) break;
-    const pieces: Uint32Array[] = [];
-    let length = 0;
-    for (const piece of tokenizer.encodePieces(text)) {
-      pieces.push(piece);
-      length += piece.length;
-      if (length > room) break;
-      await pace.breathe();
-    }
-    const whole = new Uint32Array(length);
-    let at = 0;
-    for (const piece of pieces) {
-      whole.set(piece, at);
-      at += piece.length;
-    }
+    const whole = await encodePolitely(text, tokenizer, pace, room);
+    const { length } = whole;
     const tokens = length > room ? whole.slice(0, room) : whole;
     documents.push({ tokens, bytes: length > room ? tokenizer.byteLength(tokens) : Buffer.byteLength(text) });
     stored += 1 + tokens.length;
   }
   return memoryCorpus(documents, tokenizer);
+}
+
+/** One document in memory as a corpus. Throws SWEETSPOT_ABORTED when `signal` fires. */
+export async function textCorpus(text: string, tokenizer: Tokenizer, signal?: AbortSignal): Promise<Corpus> {
+  const tokens = await encodePolitely(text, tokenizer, new Pace(signal));
+  return memoryCorpus([{ tokens, bytes: Buffer.byteLength(text) }], tokenizer);
+}
+
+/** Ids of a text of any length, beside other work of the event loop; stops somewhere after `enough` of them. */
+export async function encodePolitely(
+  text: string,
+  tokenizer: Tokenizer,
+  pace: Pace,
+  enough = Number.POSITIVE_INFINITY,
+): Promise<Uint32Array> {
+  const pieces: Uint32Array[] = [];
+  let length = 0;
+  for (const piece of tokenizer.encodePieces(text)) {
+    pieces.push(piece);
+    length += piece.length;
+    if (length > enough) break;
+    await pace.breathe();
+  }
+  const whole = new Uint32Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
 }
 
 /**

@@ -9,9 +9,11 @@ import type { Backend } from '../backend/backend.js';
 import { ioError, SweetspotError } from '../backend/errors.js';
 import { LsiEmbedder, normalizeRows } from './lsi.js';
 
+/** Texts to vectors, for clustering. */
 export interface Embedder {
   /** 'lsi', or 'external' for one of the caller's own. */
   readonly kind: string;
+  /** D: length of an embedding. */
   readonly dimensions: number;
   /** Equal hashes mean equal embeddings: clusters remember the hash of the embedder they were made with. */
   readonly hash: string;

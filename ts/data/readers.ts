@@ -11,7 +11,9 @@ import { setImmediate } from 'node:timers/promises';
 import { createGunzip } from 'node:zlib';
 import { ioError, SweetspotError } from '../backend/errors.js';
 
+/** A text and where it came from. */
 export interface Document {
+  /** The whole text. */
   readonly text: string;
   /** The file, with `:line` for JSON lines. */
   readonly source: string;

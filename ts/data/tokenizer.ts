@@ -22,11 +22,13 @@ const CACHE_WORDS = 1 << 17;
 export interface DataProgress {
   /** `read` and `encode` count bytes of text, `merge` counts tokens of the vocabulary. */
   readonly stage: 'read' | 'merge' | 'encode';
+  /** Bytes or tokens done. */
   readonly done: number;
   /** Left out when it cannot be known beforehand. */
   readonly total?: number;
 }
 
+/** How large a tokenizer to train. */
 export interface TrainTokenizerOptions {
   /** Size wanted, specials and bytes included; at least 256 + the number of specials. */
   readonly vocabSize: number;
@@ -34,7 +36,9 @@ export interface TrainTokenizerOptions {
   readonly specialTokens?: readonly string[];
   /** A pair seen less often is not merged. Default 2. */
   readonly minFrequency?: number;
+  /** Ends the work with SWEETSPOT_ABORTED. */
   readonly signal?: AbortSignal | undefined;
+  /** Called several times a second. */
   readonly onProgress?: ((progress: DataProgress) => void) | undefined;
 }
 
@@ -46,7 +50,9 @@ export interface TokenizerModel {
   readonly specials: ReadonlySet<number>;
 }
 
+/** Byte-level BPE with the words of GPT-2, and the tokenizer.json that other tools load. */
 export class Tokenizer {
+  /** V: ids are 0 to V - 1. */
   readonly vocabSize: number;
   /** The id of `<|endoftext|>`: 0, unless a loaded file says otherwise. */
   readonly endOfText: number;
@@ -93,11 +99,11 @@ export class Tokenizer {
     return this.#ids.slice(0, this.#length);
   }
 
-  /** `encode` in pieces of about 64 thousand characters, for callers that must not block; joined, they are equal. */
+  /** `encode` in pieces of about 4 thousand characters, for callers that must not block; joined, they are equal. */
   *encodePieces(text: string): Generator<Uint32Array> {
     for (let at = 0; at < text.length; ) {
       this.#length = 0;
-      at = this.#append(text, at, at + (1 << 16));
+      at = this.#append(text, at, at + (1 << 12));
       yield this.#ids.slice(0, this.#length);
     }
   }
@@ -164,6 +170,8 @@ export class Tokenizer {
   }
 
   /**
+   * A tokenizer from the content of a tokenizer.json.
+   *
    * @param name what to call it in errors
    * @throws SweetspotError SWEETSPOT_CORRUPT when it is not a sound tokenizer.json; SWEETSPOT_INPUT when it is one of a
    *   kind that is not supported: anything but byte-level BPE with GPT-2's words and `<|endoftext|>`
@@ -173,6 +181,8 @@ export class Tokenizer {
   }
 
   /**
+   * Reads a tokenizer.json.
+   *
    * @param path a tokenizer.json, or a folder that holds one (a corpus, a model)
    * @throws SweetspotError as `fromJSON`; SWEETSPOT_INPUT when there is no such file; SWEETSPOT_IO
    */

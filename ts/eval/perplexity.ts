@@ -18,10 +18,13 @@ import { linearCrossEntropy } from '../ops/cross_entropy.js';
 import { Program } from '../program/program.js';
 import { bufferTensor } from '../tensor/tensor.js';
 
+/** How well a model predicts a text, every token but the marker once (ARCHITECTURE.md, "Evaluation"). */
 export interface Evaluation {
   /** Mean negative log-likelihood of a token, in nats. */
   readonly nll: number;
+  /** exp(nll). */
   readonly perplexity: number;
+  /** Sum of -log2 p over the UTF-8 bytes of the text; comparable between tokenizers. */
   readonly bitsPerByte: number;
   /** Tokens predicted. */
   readonly tokens: number;
@@ -29,14 +32,17 @@ export interface Evaluation {
   readonly bytes: number;
   /** Documents with a prediction, a cut one included. */
   readonly documents: number;
+  /** Windows the documents were cut in. */
   readonly windows: number;
 }
 
+/** How to go over a corpus. */
 export interface EvaluationOptions {
   /** Rows of one run, padding included. Default 4096; more only takes more memory. */
   readonly batchTokens?: number | undefined;
   /** Stop before the window, in the order of the corpus, that would pass so many predictions; at least one is taken. Default: all. */
   readonly maxTokens?: number | undefined;
+  /** Ends the work with SWEETSPOT_ABORTED. */
   readonly signal?: AbortSignal | undefined;
   /** Predictions done, and how many there will be. */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;

@@ -3,8 +3,11 @@ import type { Progress } from '../train/progress.js';
 import type { CellStore } from './cells.js';
 import type { Cell, Plan } from './plan.js';
 
+/** How far an experiment is. */
 export interface ExperimentProgress {
+  /** Those with a result. */
   readonly done: number;
+  /** Pieces of work in all. */
   readonly cells: number;
   /** Share of the FLOPs of all cells. */
   readonly flopsShare: number;
@@ -14,6 +17,7 @@ export interface ExperimentProgress {
   readonly running: readonly { readonly title: string; readonly progress: Progress | undefined }[];
 }
 
+/** Called as an experiment advances. */
 export type OnExperimentProgress = (progress: ExperimentProgress) => void;
 
 /** Milliseconds between looks for what other calls have done. */

@@ -16,6 +16,7 @@ import { type OnExperimentProgress, ProgressTracker } from './progress.js';
 import type { ClusterMap, MachineFile, Results } from './results.js';
 import { work } from './work.js';
 
+/** What to run, where, and in how many processes. */
 export interface ExperimentOptions {
   /** From `readExperiment` or `checkedExperiment`. */
   readonly experiment: Experiment;
@@ -25,11 +26,15 @@ export interface ExperimentOptions {
   readonly backend?: BackendOptions | undefined;
   /** Worker processes. Default 1: this one. */
   readonly processes?: number | undefined;
+  /** Called a few times a second. */
   readonly onProgress?: OnExperimentProgress | undefined;
+  /** Ends the work with SWEETSPOT_ABORTED; what is done stays, and another call goes on. */
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What an experiment gave. */
 export interface ExperimentOutcome {
+  /** What results.json holds. */
   readonly results: Results;
   /** Absolute. */
   readonly resultsFile: string;
@@ -37,9 +42,13 @@ export interface ExperimentOutcome {
   readonly lost: number;
 }
 
+/** What an experiment has to do. */
 export interface ExperimentPlan {
+  /** Pieces of work in all. */
   readonly cells: number;
+  /** Those with a result. */
   readonly done: number;
+  /** Rows of the result. */
   readonly rows: number;
   /** FLOPs of the cells that are not done, about. */
   readonly flopsLeft: number;
@@ -74,6 +83,8 @@ export function describeExperiment(experiment: Experiment, out: string): Experim
 }
 
 /**
+ * Runs the grid that an experiment names, or what is left of it.
+ *
  * @throws SweetspotError SWEETSPOT_INPUT listing text that turns out too short, before any training; SWEETSPOT_ABORTED when
  *   `signal` fires, with everything saved; SWEETSPOT_USAGE for a number of processes that makes no sense; what cells throw
  */

@@ -19,7 +19,7 @@ import {
   rmSync,
   writeSync,
 } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, rename } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { ioError, SweetspotError } from '../backend/errors.js';
 
@@ -56,6 +56,31 @@ export function writeFileAtomic(path: string, data: Uint8Array | string | readon
     throw ioError(`cannot write ${target}`, cause);
   }
   syncDirectory(dirname(target));
+}
+
+/** The same for large files beside other work of the event loop, which does not wait for the disk. */
+export async function saveFileAtomic(path: string, parts: readonly Uint8Array[]): Promise<void> {
+  const target = resolve(path);
+  const temporary = temporaryName(target);
+  try {
+    const file = await open(temporary, 'wx');
+    try {
+      for (const part of parts) {
+        for (let done = 0; done < part.byteLength; ) {
+          const { bytesWritten } = await file.write(part, done, Math.min(part.byteLength - done, LARGEST_WRITE));
+          done += bytesWritten;
+        }
+      }
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, target);
+    await syncParent(target);
+  } catch (cause) {
+    removeQuietly(temporary);
+    throw ioError(`cannot write ${target}`, cause);
+  }
 }
 
 /**
@@ -152,6 +177,19 @@ function syncDirectory(folder: string): void {
   } catch (cause) {
     // Some network and FUSE disks do not offer it; the rename itself has succeeded.
     if ((cause as NodeJS.ErrnoException).code !== 'EINVAL') throw ioError(`cannot force ${folder} to the disk`, cause);
+  }
+}
+
+/** `syncDirectory` of the folder that holds `path`, without waiting in place. */
+async function syncParent(path: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const handle = await open(dirname(path), 'r');
+  try {
+    await handle.sync();
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EINVAL') throw cause;
+  } finally {
+    await handle.close();
   }
 }
 

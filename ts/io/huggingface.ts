@@ -23,7 +23,8 @@ import {
   readConfig,
   tokenizerConfig,
 } from './huggingface_config.js';
-import { readSafetensors, type SafetensorsTensor, writeSafetensors } from './safetensors.js';
+import { atOnce, type Pieces } from './pieces.js';
+import { readingSafetensors, type SafetensorsTensor, saveSafetensors } from './safetensors.js';
 
 /** A tensor of the folder: rows `row` to `row + shape[0]` of our parameter `of`. */
 interface Piece {
@@ -162,7 +163,7 @@ export async function saveDenseFolder(
   }
   await createFolderAtomic(out, async (tmp) => {
     for (const [name, data] of Object.entries(files)) writeFileSync(join(tmp, name), data);
-    writeSafetensors(join(tmp, 'model.safetensors'), tensors, { format: 'pt' }, { checksum: true });
+    await saveSafetensors(join(tmp, 'model.safetensors'), tensors, { format: 'pt' }, { checksum: true });
   });
 }
 
@@ -175,6 +176,11 @@ export async function saveDenseFolder(
  *   SWEETSPOT_MISMATCH when the tokenizer has more tokens than the model
  */
 export function loadDenseFolder(path: string): DenseFolder {
+  return atOnce(loadingDenseFolder(path));
+}
+
+/** The same, piece by piece. */
+export function* loadingDenseFolder(path: string): Pieces<DenseFolder> {
   const config = readConfig(join(path, 'config.json'));
   const file = join(path, 'model.safetensors');
   if (!existsSync(file)) {
@@ -187,7 +193,7 @@ export function loadDenseFolder(path: string): DenseFolder {
   }
   const tokenizer = Tokenizer.load(join(path, 'tokenizer.json'));
   requireTokenizer(path, config, tokenizer);
-  const { tensors } = readSafetensors(file);
+  const { tensors } = yield* readingSafetensors(file);
   // Before anything is built per layer: config.json may claim a million of them.
   const { moe, layers } = config;
   if (layers + (moe === null ? 0 : moe.layers.length * moe.experts) > tensors.size) {
@@ -199,6 +205,7 @@ export function loadDenseFolder(path: string): DenseFolder {
   const shapes = new Map(transformerParameters(config).map((spec) => [spec.name, spec.shape]));
   const values = new Map<string, Float32Array>();
   for (const { name, shape, of, row } of list) {
+    yield;
     const part = toFloat32(file, name, tensors.get(name)!);
     tensors.delete(name);
     const whole = shapes.get(of)!;

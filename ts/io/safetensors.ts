@@ -7,7 +7,8 @@
 import { createHash, type Hash } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { ioError, SweetspotError } from '../backend/errors.js';
-import { writeFileAtomic } from './atomic.js';
+import { saveFileAtomic, writeFileAtomic } from './atomic.js';
+import { atOnce, type Pieces, politely } from './pieces.js';
 
 /** Bytes of one element. */
 const DTYPE_BYTES = {
@@ -46,8 +47,8 @@ export interface SafetensorsFile {
 
 /** 16 MiB name about a hundred thousand tensors; a longer header is more likely damage than a model. */
 const DEFAULT_MAX_HEADER_BYTES = 2 ** 24;
-/** Node refuses a single read of 2^31 bytes or more; smaller ones also keep the hash close to the read. */
-const LARGEST_READ = 2 ** 24;
+/** Node refuses a single read of 2^31 bytes or more; a read and hash of this one take a few milliseconds. */
+const LARGEST_READ = 2 ** 22;
 
 /**
  * Writes tensors as one file, whole or not at all. Elements that need wider alignment come first, then by name, so every
@@ -64,6 +65,26 @@ export function writeSafetensors(
   metadata: Readonly<Record<string, string>> = {},
   options: { readonly checksum?: boolean } = {},
 ): void {
+  writeFileAtomic(path, atOnce(layOut(path, tensors, metadata, options)));
+}
+
+/** The same beside other work of the event loop: hashes in pieces, and the disk is waited for elsewhere. */
+export async function saveSafetensors(
+  path: string,
+  tensors: Readonly<Record<string, SafetensorsTensor>>,
+  metadata: Readonly<Record<string, string>> = {},
+  options: { readonly checksum?: boolean } = {},
+): Promise<void> {
+  await saveFileAtomic(path, await politely(layOut(path, tensors, metadata, options)));
+}
+
+/** What the file holds, part by part. */
+function* layOut(
+  path: string,
+  tensors: Readonly<Record<string, SafetensorsTensor>>,
+  metadata: Readonly<Record<string, string>>,
+  options: { readonly checksum?: boolean },
+): Pieces<Uint8Array[]> {
   const entries = Object.entries(tensors);
   for (const [name, tensor] of entries) checkTensor(path, name, tensor);
   entries.sort(([a, x], [b, y]) => DTYPE_BYTES[y.dtype] - DTYPE_BYTES[x.dtype] || (a < b ? -1 : 1));
@@ -75,7 +96,12 @@ export function writeSafetensors(
   }
   if (options.checksum === true) {
     const hash = createHash('sha256');
-    for (const [, { data }] of entries) hash.update(data);
+    for (const [, { data }] of entries) {
+      for (let at = 0; at < data.byteLength; at += LARGEST_READ) {
+        hash.update(data.subarray(at, at + LARGEST_READ));
+        yield;
+      }
+    }
     notes.push(['sha256', hash.digest('hex')]);
   }
 
@@ -92,7 +118,7 @@ export function writeSafetensors(
   const head = Buffer.alloc(8 + padded, ' ');
   head.writeBigUInt64LE(BigInt(padded), 0);
   header.copy(head, 8);
-  writeFileAtomic(path, [head, ...entries.map(([, { data }]) => data)]);
+  return [head, ...entries.map(([, { data }]) => data)];
 }
 
 /**
@@ -104,6 +130,14 @@ export function writeSafetensors(
  *   SWEETSPOT_INPUT when there is no such file or a tensor does not fit into memory; SWEETSPOT_IO
  */
 export function readSafetensors(path: string, options: { readonly maxHeaderBytes?: number } = {}): SafetensorsFile {
+  return atOnce(readingSafetensors(path, options));
+}
+
+/** The same, piece by piece. */
+export function* readingSafetensors(
+  path: string,
+  options: { readonly maxHeaderBytes?: number } = {},
+): Pieces<SafetensorsFile> {
   const maxHeaderBytes = options.maxHeaderBytes ?? DEFAULT_MAX_HEADER_BYTES;
   let file: number;
   try {
@@ -114,16 +148,17 @@ export function readSafetensors(path: string, options: { readonly maxHeaderBytes
   try {
     const size = fstatSync(file).size;
     if (size < 8) throw corrupt(path, 'at least 8 bytes', `${size}`);
-    const length = Number(Buffer.from(readBytes(path, file, 0, 8)).readBigUInt64LE());
+    const length = Number(Buffer.from(yield* readBytes(path, file, 0, 8)).readBigUInt64LE());
     if (length > size - 8) throw corrupt(path, `a header within the ${size} bytes of the file`, `${length} bytes`);
     if (length > maxHeaderBytes) {
       throw corrupt(path, `a header of at most ${maxHeaderBytes} bytes (option maxHeaderBytes)`, `${length} bytes`);
     }
-    const { metadata, entries } = parseHeader(path, readBytes(path, file, 8, length), size - 8 - length);
+    const { metadata, entries } = parseHeader(path, yield* readBytes(path, file, 8, length), size - 8 - length);
     const hash = metadata['sha256'] === undefined ? undefined : createHash('sha256');
     const tensors = new Map<string, SafetensorsTensor>();
     for (const { name, dtype, shape, begin, end } of entries) {
-      tensors.set(name, { dtype, shape, data: readBytes(path, file, 8 + length + begin, end - begin, hash) });
+      const data = yield* readBytes(path, file, 8 + length + begin, end - begin, hash);
+      tensors.set(name, { dtype, shape, data });
     }
     const digest = hash?.digest('hex');
     if (digest !== metadata['sha256']) throw corrupt(path, `data with SHA-256 ${metadata['sha256']}`, `${digest}`);
@@ -225,7 +260,7 @@ function duplicateKey(text: string): string | undefined {
 }
 
 /** Reads exactly `length` bytes into a buffer of their own. */
-function readBytes(path: string, file: number, position: number, length: number, hash?: Hash): Uint8Array {
+function* readBytes(path: string, file: number, position: number, length: number, hash?: Hash): Pieces<Uint8Array> {
   let bytes: Uint8Array;
   try {
     bytes = new Uint8Array(length);
@@ -240,6 +275,7 @@ function readBytes(path: string, file: number, position: number, length: number,
     if (got === 0) throw corrupt(path, `${position + length} bytes`, `its end at ${position + done}`);
     hash?.update(bytes.subarray(done, done + got));
     done += got;
+    yield;
   }
   return bytes;
 }

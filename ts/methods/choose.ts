@@ -7,12 +7,14 @@
 //   fitted        as histogram, then the coefficients of the bank alone trained for a few steps on the domain's text
 // For a projected network the weights mix expert vectors (e = sum_i h_i E_i), for a soup of experts they are the histogram its
 // MLP takes, for a hyper-network they average embeddings, for a mixture the weights of the experts.
+
 import type { Backend } from '../backend/backend.js';
 import { SweetspotError } from '../backend/errors.js';
 import { coverage, embedCorpus, entropy, genericHistogram, loadClustering } from '../data/clusters.js';
 import type { Corpus } from '../data/corpus.js';
 import { distanceWeights } from '../data/weights.js';
 import { type Evaluation, type EvaluationOptions, evaluateCorpus } from '../eval/perplexity.js';
+import { politely } from '../io/pieces.js';
 import { bankParameters, coefficientsOf, EXPERTS, instantiate } from '../models/bank.js';
 import type { TransformerConfig } from '../models/config.js';
 import { transformerParameters } from '../models/transformer.js';
@@ -24,6 +26,7 @@ import { meanEmbedding } from './hypernetwork.js';
 import { expertStage } from './mixture.js';
 import type { FinishedRun, RunConfig } from './run.js';
 
+/** Where a domain lies among the clusters of a run. */
 export interface Placement {
   /** The domain's share of each cluster; empty for a run without clusters. */
   readonly histogram: readonly number[];
@@ -151,7 +154,7 @@ export async function withValues<T>(
 export async function untrained(backend: Backend, model: TransformerConfig, seed: number): Promise<Chosen> {
   const parameters = new ParameterSet(backend, transformerParameters(model), { trainable: false });
   try {
-    parameters.initialize(seed);
+    await politely(parameters.initializing(seed));
     return { values: await parameters.readAll(), weights: null, ...NOWHERE };
   } finally {
     parameters.dispose();

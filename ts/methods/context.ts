@@ -1,4 +1,5 @@
 // What every pretraining method works with, prepared once by pretrain().
+
 import { createHash } from 'node:crypto';
 import type { Backend } from '../backend/backend.js';
 import type { Batches } from '../data/blend.js';
@@ -8,6 +9,7 @@ import type { Embedder } from '../data/embedder.js';
 import { Sampler, type SamplerOptions } from '../data/sampler.js';
 import type { Windows } from '../data/windows.js';
 import { writeFileAtomic } from '../io/atomic.js';
+import { politely } from '../io/pieces.js';
 import type { BankConfig } from '../models/config.js';
 import { trainingFlops } from '../models/cost.js';
 import { transformerParameters, zeroOutputs } from '../models/transformer.js';
@@ -114,7 +116,7 @@ export async function trainStage(context: PretrainContext, options: TrainOptions
   const specs = config.zeroOutputs ? zeroOutputs(options.specs) : options.specs;
   const parameters = new ParameterSet(backend, specs, { trainable: true });
   try {
-    parameters.initialize(config.seed);
+    await politely(parameters.initializing(config.seed));
     options.initial?.forEach((values, name) => {
       parameters.write(name, values);
     });

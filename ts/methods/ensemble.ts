@@ -110,6 +110,7 @@ function logSum(a: number, b: number): number {
   return high + Math.log1p(Math.exp(low - high));
 }
 
+/** Which experts to measure together, on what. */
 export interface EnsembleOptions extends Omit<EvaluateOptions, 'model'> {
   /** Run folder, from pretrain; of a method with experts. */
   readonly run: string;
@@ -119,7 +120,9 @@ export interface EnsembleOptions extends Omit<EvaluateOptions, 'model'> {
   readonly experts?: number | undefined;
 }
 
+/** Predictions of several experts, averaged with weights, on every text. */
 export interface EnsembleResult extends Omit<EvaluateResult, 'model'>, Ensemble {
+  /** The run folder as it was given. */
   readonly run: string;
 }
 

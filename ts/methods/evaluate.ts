@@ -7,7 +7,9 @@ import { type Evaluation, type EvaluationOptions, evaluateCorpus, macroAverage }
 import { DenseModel } from '../models/dense.js';
 import type { OnProgress } from '../train/progress.js';
 
+/** What to measure, on what text. */
 export interface EvaluateOptions {
+  /** Where to compute. */
   readonly backend: Backend;
   /** Model folder: of specialize, or any that `DenseModel.load` reads. */
   readonly model: string;
@@ -17,23 +19,31 @@ export interface EvaluateOptions {
   readonly maxTokens?: number | undefined;
   /** Tokens of one run. Default 4096; more only takes more memory. */
   readonly batchTokens?: number | undefined;
+  /** Called after every batch. */
   readonly onProgress?: OnProgress | undefined;
+  /** Ends the work with SWEETSPOT_ABORTED. */
   readonly signal?: AbortSignal | undefined;
 }
 
+/** The evaluation of one text. */
 export interface DomainEvaluation extends Evaluation {
   /** The path it was given as. */
   readonly text: string;
 }
 
+/** What a model makes of the texts of domains. */
 export interface EvaluateResult {
+  /** The model folder as it was given. */
   readonly model: string;
+  /** In the order given. */
   readonly domains: readonly DomainEvaluation[];
   /** exp(mean over domains of their nll); for one domain, the same as its own. */
   readonly macro: Pick<Evaluation, 'nll' | 'perplexity' | 'bitsPerByte'>;
 }
 
 /**
+ * How well a model folder predicts texts.
+ *
  * @throws SweetspotError as `DenseModel.load` and `readDocuments`; SWEETSPOT_INPUT when a text has nothing to predict;
  *   SWEETSPOT_USAGE without a text or for options out of range; SWEETSPOT_ABORTED
  */

@@ -9,13 +9,16 @@ import type { PretrainOptions } from './pretrain.js';
 /** What a preset may settle. `sweetspot pretrain --help` shows each setting as its flag. */
 export interface Preset
   extends Pick<PretrainOptions, 'muon' | 'rateScale' | 'warmup' | 'schedule' | 'zeroOutputs' | 'packing'> {
+  /** Settings of the optimizer that differ from the defaults. */
   readonly adamw?: Partial<Pick<AdamWSettings, 'weightDecay' | 'clip'>>;
+  /** Sizes of the model that differ from the defaults. */
   readonly model?: Partial<Pick<TransformerConfig, 'qkNorm' | 'logitCap' | 'tieEmbeddings'>>;
 }
 
 /** What Llama and Qwen3 runtimes load. */
 const exportable: Preset = { muon: {}, rateScale: 2 };
 
+/** Recipes of training by name: settings that stand beneath those given. */
 export const PRESETS = {
   /** PAPER, "Models": Adam, clipping at 5, 1,000 steps of warm-up. What follows them is not stated: the default. */
   paper: { adamw: { weightDecay: 0, clip: 5 }, warmup: 1000 },
@@ -23,6 +26,7 @@ export const PRESETS = {
   modern: exportable,
   exportable,
 } as const satisfies Readonly<Record<string, Preset>>;
+/** Name of a recipe. */
 export type PresetName = keyof typeof PRESETS;
 export const PRESET_NAMES = Object.keys(PRESETS) as readonly PresetName[];
 

@@ -31,7 +31,9 @@ import { splitHeldout } from './specialize.js';
 
 /** Those of RoutedOptions are for routed. */
 export interface PretrainOptions extends RoutedOptions {
+  /** Where to compute. */
   readonly backend: Backend;
+  /** One of METHODS. */
   readonly method: Method;
   /** Corpus folder, from buildCorpus; clustered for every method but slm and routed. */
   readonly corpus: string;
@@ -84,6 +86,7 @@ export interface PretrainOptions extends RoutedOptions {
   readonly schedule?: ScheduleShape | undefined;
   /** Both projections into the residual stream start at zero. Default false. */
   readonly zeroOutputs?: boolean | undefined;
+  /** Settings of the optimizer that differ from the defaults. */
   readonly adamw?: Partial<AdamWSettings> | undefined;
   /** Muon for the matrices inside the layers, with AdamW for the rest; {} for its defaults, null for AdamW for all, the default. */
   readonly muon?: Partial<MuonSettings> | null | undefined;
@@ -92,8 +95,11 @@ export interface PretrainOptions extends RoutedOptions {
    * instructions for it, and fp32 elsewhere.
    */
   readonly precision?: Precision | undefined;
+  /** Equal seeds give equal bits. Default 0. */
   readonly seed?: number | undefined;
+  /** Called after every step. */
   readonly onProgress?: OnProgress | undefined;
+  /** Ends the work with SWEETSPOT_ABORTED, after a checkpoint: the same call goes on from there. */
   readonly signal?: AbortSignal | undefined;
 }
 

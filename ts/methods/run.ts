@@ -20,7 +20,9 @@ import type { Schedule } from '../optim/schedule.js';
 import type { BalanceSettings } from '../train/balance.js';
 import type { Precision } from '../train/precision.js';
 
+/** A way of pretraining; the README says what each is. */
 export type Method = 'slm' | 'importance' | 'mixture' | 'projected' | 'soup' | 'hypernetwork' | 'routed';
+/** Every method, in the order of the README. */
 export const METHODS: readonly Method[] = [
   'slm',
   'importance',
@@ -68,11 +70,17 @@ export interface RunConfig {
   readonly histogram: readonly number[] | null;
 }
 
+/** What a run has bought and cost; result.json. */
 export interface RunResult {
+  /** How it was trained. */
   readonly method: Method;
+  /** Values that were trained. */
   readonly pretrainParameters: number;
+  /** Values of the model that is served. */
   readonly inferenceParameters: number;
+  /** Tokens trained on, all stages. */
   readonly tokens: number;
+  /** Of pretraining, by the formulas of ts/models/cost.ts. */
   readonly flops: number;
   /** Seconds of training on this machine, all stages and calls. */
   readonly seconds: number;

@@ -35,7 +35,9 @@ import { chooseExpert, type Placement, untrained } from './choose.js';
 import { stepsFlops, textHash } from './context.js';
 import { type Method, openRun, type RunConfig, readJson, requireSame, withDefaults } from './run.js';
 
+/** How to make a run into a domain's model. */
 export interface SpecializeOptions {
+  /** Where to compute. */
   readonly backend: Backend;
   /** Run folder, from pretrain. */
   readonly run: string;
@@ -61,6 +63,7 @@ export interface SpecializeOptions {
   readonly batchTokens?: number | undefined;
   /** Share of the documents held out for early stopping. Default 0.1. */
   readonly heldout?: number | undefined;
+  /** Settings of the optimizer that differ from the defaults. */
   readonly adamw?: Partial<AdamWSettings> | undefined;
   /** Trains low-rank adapters in place of all parameters; {} for the defaults. */
   readonly lora?: Partial<LoraSettings> | undefined;
@@ -69,27 +72,41 @@ export interface SpecializeOptions {
    * domain; its likely tokens are learnt beside the text.
    */
   readonly teacher?: string | undefined;
+  /** With a teacher: how much of it, how soft, how many tokens. {} for the defaults. */
   readonly distillation?: Partial<TeacherSettings> | undefined;
   /** Of the matrix products of training. Default: pretraining's. */
   readonly precision?: Precision | undefined;
+  /** Default: the run's. */
   readonly seed?: number | undefined;
+  /** Called after every step. */
   readonly onProgress?: OnProgress | undefined;
+  /** Ends the work with SWEETSPOT_ABORTED; no model folder is left behind. */
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What a domain's model has bought and cost. */
 export interface SpecializeResult extends Placement {
+  /** Of the run. */
   readonly method: Method;
+  /** The model folder. */
   readonly out: string;
   /** Layout of the folder, as its config.json names it. */
   readonly architecture: string;
+  /** Tokens of the domain used, held-out ones included. */
   readonly domainTokens: number;
   /** On the held-out documents of the domain. */
   readonly before: Evaluation;
+  /** The same documents, fine-tuned. */
   readonly after: Evaluation;
+  /** The step that was kept: lowest held-out loss. */
   readonly bestStep: number;
+  /** Steps made. */
   readonly steps: number;
+  /** Tokens of these steps. */
   readonly tokens: number;
+  /** Of fine-tuning, by the formulas of ts/models/cost.ts. */
   readonly flops: number;
+  /** Time it took. */
   readonly seconds: number;
 }
 

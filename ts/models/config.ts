@@ -3,21 +3,27 @@ import { SweetspotError } from '../backend/errors.js';
 import { defined } from '../backend/options.js';
 import { SLICE_TYPES, type SliceType } from '../nn/parameters.js';
 
+/** Sizes of a transformer of the Llama layout. */
 export interface TransformerConfig {
+  /** V: rows of the embedding, at least those of the tokenizer. */
   readonly vocabSize: number;
   /** Width C. */
   readonly hiddenSize: number;
   /** Feed-forward width F. */
   readonly intermediateSize: number;
+  /** Blocks of attention and feed-forward. */
   readonly layers: number;
   /** Query heads H. */
   readonly heads: number;
   /** Key and value heads; fewer than H is grouped-query attention. */
   readonly kvHeads: number;
+  /** D: width of a head. */
   readonly headDim: number;
   /** Longest sequence T the model is trained on. */
   readonly contextLength: number;
+  /** Base of the rotary position embedding. Default 10,000. */
   readonly ropeTheta: number;
+  /** Added to the mean square in RMS norms. Default 1e-5. */
   readonly normEps: number;
   /** One matrix for embedding and output layer. */
   readonly tieEmbeddings: boolean;
@@ -53,6 +59,7 @@ export interface MoeConfig {
  */
 export type Conditioning = 'cluster' | 'histogram' | 'embedding';
 
+/** Sizes and kind of a bank of experts: W = S + sum_r c_r T_r. All but experts and slices have defaults. */
 export interface BankConfig {
   /** R (h in the paper): slices of every projected matrix; sets the capacity of the bank. */
   readonly slices: number;
@@ -60,6 +67,7 @@ export interface BankConfig {
   readonly experts: number;
   /** m: length of an expert's vector E_i, or of what the MLP puts in its place. */
   readonly expertVector: number;
+  /** What coefficients are made of: a cluster, a histogram over clusters, or an embedding. */
   readonly conditioning: Conditioning;
   /** D: length of the histogram (K) or of the embedding; 0 for clusters. */
   readonly conditionSize: number;

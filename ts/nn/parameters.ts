@@ -178,6 +178,11 @@ export class ParameterSet {
 
   /** Draws every parameter from a stream of its own, so that adding one does not change the others. */
   initialize(seed: number | string): void {
+    for (const _ of this.initializing(seed));
+  }
+
+  /** The same, piece by piece: large models have millions of values. */
+  *initializing(seed: number | string): Generator<void, void, void> {
     for (const spec of this.specs) {
       const random = new Prng(`${seed}/init/${spec.name}`);
       const n = sizeOf(spec.shape);
@@ -186,9 +191,13 @@ export class ParameterSet {
       else if (spec.init.kind === 'constant') values = new Float32Array(n).fill(spec.init.value);
       else {
         values = new Float32Array(n);
-        for (let i = 0; i < n; i++) values[i] = spec.init.std * random.normal();
+        for (let i = 0; i < n; i++) {
+          values[i] = spec.init.std * random.normal();
+          if (i % 65536 === 65535) yield;
+        }
       }
       this.write(spec.name, values);
+      yield;
     }
   }
 

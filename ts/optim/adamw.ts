@@ -9,6 +9,7 @@ import { Prng } from '../tensor/prng.js';
 import { sizeOf, type Tensor } from '../tensor/tensor.js';
 import { type MuonSettings, muonRows } from './muon.js';
 
+/** Settings of AdamW (Loshchilov and Hutter 2019). All have defaults. */
 export interface AdamWSettings {
   /** Default 0.9. */
   readonly beta1: number;

@@ -29,15 +29,21 @@ const FIGURES: readonly DrawFigure[] = [
   mapFigure,
 ];
 
+/** What a report consists of. */
 export interface ReportResult {
+  /** Path of the page. */
   readonly html: string;
+  /** Path of the tables. */
   readonly markdown: string;
   /** Ids of the figures drawn. */
   readonly figures: readonly string[];
+  /** Figures that could not be drawn, and why. */
   readonly missing: readonly MissingFigure[];
 }
 
 /**
+ * Writes the page, tables and figures of an experiment that has run.
+ *
  * @param folder of `runExperiment`, finished or not
  * @param out folder to write; files of an earlier report are replaced
  * @throws SweetspotError SWEETSPOT_INPUT when there are no results, SWEETSPOT_CORRUPT, SWEETSPOT_IO; SWEETSPOT_USAGE when

@@ -1,130 +1,13 @@
-// Text from a dense model, token by token. A Decoder holds the keys and values of what the model has read, one cache a
-// layer, and two Programs: one that reads a chunk of tokens, one that reads a single token; both give the logits after
-// the last token. generate() is a loop around it: sample, decode, stop.
-//
-// When the context is full, the last half of it is read again from position 0 and generation goes on: positions past the
-// trained context length are never used, and the cost of reading again is spread over T/2 tokens.
-import type { Backend, BufferId } from '../backend/backend.js';
+// Text from a dense model, token by token: sample, decode, stop. continueText() is that loop, whoever owns the decoder;
+// generate() is for one caller, with a decoder of its own; createEngine() (engine.ts) is for many.
 import { SweetspotError } from '../backend/errors.js';
+import type { Tokenizer } from '../data/tokenizer.js';
 import type { DenseModel } from '../models/dense.js';
-import { headShape, outputMatrix, transformer } from '../models/transformer.js';
-import { attentionDecode } from '../ops/attention.js';
-import { embedding } from '../ops/embedding.js';
-import { linear } from '../ops/matmul.js';
-import { softCap } from '../ops/soft_cap.js';
-import { Program } from '../program/program.js';
 import { Prng } from '../tensor/prng.js';
-import { bufferTensor, reshape } from '../tensor/tensor.js';
-import { checkSampling, sample } from './sampling.js';
+import { Decoder } from './decoder.js';
+import { checkSampling, type SamplingSettings, sample } from './sampling.js';
 
-/** Tokens a prefill run reads. More is faster on long prompts, and wastes more on short ones. */
-const CHUNK = 32;
-
-/** Where the inputs lie in their buffer, in bytes. The position of the first row is the first of POSITIONS. */
-const TOKENS = 0;
-const POSITIONS = CHUNK * 4;
-const LAST = 2 * CHUNK * 4;
-const INPUT_BYTES = LAST + 64;
-
-export class Decoder {
-  readonly #backend: Backend;
-  readonly #model: DenseModel;
-  readonly #buffers: BufferId[] = [];
-  readonly #inputs: BufferId;
-  readonly #chunk: Program;
-  readonly #step: Program;
-  /** What the caches hold, in order. */
-  #context: number[] = [];
-
-  /** Throws SWEETSPOT_BACKEND_UNAVAILABLE when the caches do not fit into memory. */
-  constructor(model: DenseModel) {
-    const { backend, config } = model;
-    this.#backend = backend;
-    this.#model = model;
-    try {
-      // The padding of the last chunk is written to the caches too, past what anything attends to.
-      const capacity = config.contextLength + CHUNK;
-      const width = config.kvHeads * config.headDim;
-      const alloc = (bytes: number): BufferId => {
-        this.#buffers.push(backend.alloc(bytes));
-        return this.#buffers.at(-1)!;
-      };
-      const cache = (name: string) =>
-        bufferTensor(name, [capacity, width], 'f32', { buffer: alloc(capacity * width * 4), offset: 0 });
-      const caches = Array.from(
-        { length: config.layers },
-        (_, i) => [cache(`keys.${i}`), cache(`values.${i}`)] as const,
-      );
-      this.#inputs = alloc(INPUT_BYTES);
-      const input = (name: string, shape: number[], offset: number) =>
-        bufferTensor(name, shape, 'i32', { buffer: this.#inputs, offset });
-      const record = (rows: number) =>
-        Program.record(backend, `decode ${rows}`, (tape) => {
-          const positions = input('positions', [rows], POSITIONS);
-          const attend = { heads: headShape(config), first: input('position', [1], POSITIONS) };
-          const hidden = transformer(config, model.parameters, input('tokens', [1, rows], TOKENS), positions, {
-            attend: (qkv, layer) => attentionDecode(qkv, attend.first, ...caches[layer]!, attend.heads),
-          });
-          // The embedding op picks a row by number: only the last real row meets the output matrix.
-          const row = embedding(reshape(hidden, [rows, config.hiddenSize]), input('last', [1], LAST));
-          tape.output('logits', softCap(linear(row, outputMatrix(config, model.parameters)), config.logitCap));
-        });
-      this.#chunk = record(CHUNK);
-      try {
-        this.#step = record(1);
-      } catch (error) {
-        this.#chunk.release();
-        throw error;
-      }
-    } catch (error) {
-      for (const id of this.#buffers) backend.free(id);
-      throw error;
-    }
-  }
-
-  /**
-   * Reads `ids` after what was read before, and gives the logits of the token that follows, (V). What does not fit into
-   * the context any more is forgotten: see the head of this file.
-   *
-   * @param ids at least one, each below the vocabulary size
-   * @throws SweetspotError SWEETSPOT_ABORTED when `signal` fires; SWEETSPOT_PROGRAM when the device fails
-   */
-  async read(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array> {
-    const T = this.#model.config.contextLength;
-    let rest = ids;
-    if (this.#context.length + ids.length > T) {
-      rest = [...this.#context, ...ids].slice(-Math.max(1, Math.floor(T / 2)));
-      this.#context = [];
-    }
-    let program = this.#step;
-    for (let at = 0; at < rest.length; ) {
-      if (signal?.aborted) throw abortedError(signal);
-      program = rest.length - at === 1 ? this.#step : this.#chunk;
-      const part = rest.slice(at, at + (program === this.#step ? 1 : CHUNK));
-      this.#run(program, part);
-      this.#context.push(...part);
-      at += part.length;
-    }
-    return program.read('logits');
-  }
-
-  /** Gives the caches and the Programs back, after the work already submitted. */
-  dispose(): void {
-    this.#chunk.release();
-    this.#step.release();
-    for (const id of this.#buffers) this.#backend.free(id);
-  }
-
-  #run(program: Program, part: readonly number[]): void {
-    const words = new Int32Array(INPUT_BYTES / 4);
-    words.set(part, TOKENS / 4);
-    for (let i = 0; i < CHUNK; i++) words[POSITIONS / 4 + i] = this.#context.length + i;
-    words[LAST / 4] = part.length - 1;
-    this.#backend.write(this.#inputs, 0, new Uint8Array(words.buffer));
-    program.run();
-  }
-}
-
+/** How to continue a text, and when to stop. */
 export interface GenerateOptions {
   /** Most tokens to generate. Default 200. */
   readonly maxTokens?: number | undefined;
@@ -138,7 +21,31 @@ export interface GenerateOptions {
   readonly seed?: number | string | undefined;
   /** Texts that end the generation; they are not given out. */
   readonly stop?: string | readonly string[] | undefined;
+  /** Ends the generation. */
   readonly signal?: AbortSignal | undefined;
+}
+
+/** GenerateOptions, checked and complete. */
+export interface GenerateSettings extends SamplingSettings {
+  readonly maxTokens: number;
+  readonly seed: number | string;
+  readonly stop: readonly string[];
+}
+
+/** Of a text that need not be repeated. */
+const anySeed = (): number => crypto.getRandomValues(new Uint32Array(1))[0]!;
+
+/** Defaults filled in. Throws SWEETSPOT_USAGE for an option of the wrong type or out of range. */
+export function generateSettings(options: GenerateOptions): GenerateSettings {
+  const { maxTokens = 200, temperature = 0.8, topK = 40, topP = 1, seed = anySeed(), signal } = options;
+  checkSampling({ temperature, topK, topP });
+  if (!Number.isInteger(maxTokens) || maxTokens < 0) throw usage('maxTokens', 'a whole number from 0 up', maxTokens);
+  if (typeof seed !== 'string' && !Number.isFinite(seed)) throw usage('seed', 'a number or a text', seed);
+  const stop = [options.stop ?? []].flat();
+  if (!stop.every((text) => typeof text === 'string' && text !== ''))
+    throw usage('stop', 'texts that are not empty', JSON.stringify(options.stop));
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw usage('signal', 'an AbortSignal', signal);
+  return { maxTokens, temperature, topK, topP, seed, stop };
 }
 
 /**
@@ -154,47 +61,27 @@ export async function* generate(
   prompt: string | Uint32Array,
   options: GenerateOptions = {},
 ): AsyncGenerator<string, void, undefined> {
-  const { maxTokens = 200, temperature = 0.8, topK = 40, topP = 1, signal } = options;
-  const settings = { temperature, topK, topP };
-  checkSampling(settings);
-  if (!Number.isInteger(maxTokens) || maxTokens < 0) throw usage('maxTokens', 'a whole number from 0 up', maxTokens);
-  const stop = [options.stop ?? []].flat();
-  if (stop.includes('')) throw usage('stop', 'texts that are not empty', '""');
-  const ids = promptIds(model, prompt);
-  const random = new Prng(options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]!);
+  const settings = generateSettings(options);
   const { tokenizer } = model;
-  const text = tokenizer.streamDecoder();
-  if (signal?.aborted) throw abortedError(signal);
-
+  const ids = markedPrompt(tokenizer, typeof prompt === 'string' ? tokenizer.encode(prompt) : prompt);
+  const { signal } = options;
+  const check = () => {
+    if (signal?.aborted) throw abortedError(signal);
+  };
+  check();
   const decoder = new Decoder(model);
   try {
-    let next = ids;
-    let held = '';
-    for (let n = 0; n < maxTokens; n++) {
-      const logits = await decoder.read(next, signal);
-      if (signal?.aborted) throw abortedError(signal);
-      // A vocabulary may be larger than its tokenizer, to suit kernels; those rows mean nothing.
-      const id = sample(logits.subarray(0, tokenizer.vocabSize), settings, random);
-      if (id === tokenizer.endOfText) break;
-      held += text.push(id);
-      const end = firstOf(held, stop);
-      if (end !== undefined) {
-        if (end > 0) yield held.slice(0, end);
-        return;
-      }
-      const safe = held.length - possibleStart(held, stop);
-      if (safe > 0) yield held.slice(0, safe);
-      held = held.slice(safe);
-      next = [id];
-    }
-    held += text.end();
-    if (held !== '') yield held;
+    yield* continueText((next) => decoder.read(next, check), tokenizer, ids, settings, check);
   } finally {
     decoder.dispose();
   }
 }
 
-/** All of what `generate` gives, in one string. */
+/**
+ * All of what `generate` gives, in one string.
+ *
+ * @throws SweetspotError like `generate`
+ */
 export async function generateText(
   model: DenseModel,
   prompt: string | Uint32Array,
@@ -205,8 +92,49 @@ export async function generateText(
   return text;
 }
 
-function promptIds({ tokenizer }: DenseModel, prompt: string | Uint32Array): number[] {
-  const ids = typeof prompt === 'string' ? tokenizer.encode(prompt) : prompt;
+/**
+ * The loop of all generation, in pieces of text as they become complete.
+ *
+ * @param read reads ids after those before, and gives the logits of the next token
+ * @param prompt from the marker on
+ * @param check called whenever there was something to wait for; what it throws ends the generation
+ */
+export async function* continueText(
+  read: (ids: readonly number[]) => Promise<Float32Array>,
+  tokenizer: Tokenizer,
+  prompt: readonly number[],
+  settings: GenerateSettings,
+  check: () => void,
+): AsyncGenerator<string, void, undefined> {
+  const { maxTokens, seed, stop } = settings;
+  const random = new Prng(seed);
+  const text = tokenizer.streamDecoder();
+  let next = prompt;
+  let held = '';
+  for (let n = 0; n < maxTokens; n++) {
+    check();
+    const logits = await read(next);
+    check();
+    // A vocabulary may be larger than its tokenizer, to suit kernels; those rows mean nothing.
+    const id = sample(logits.subarray(0, tokenizer.vocabSize), settings, random);
+    if (id === tokenizer.endOfText) break;
+    held += text.push(id);
+    const end = firstOf(held, stop);
+    if (end !== undefined) {
+      if (end > 0) yield held.slice(0, end);
+      return;
+    }
+    const safe = held.length - possibleStart(held, stop);
+    if (safe > 0) yield held.slice(0, safe);
+    held = held.slice(safe);
+    next = [id];
+  }
+  held += text.end();
+  if (held !== '') yield held;
+}
+
+/** The marker, unless it is there, and `ids`. Throws SWEETSPOT_USAGE for an id that the tokenizer does not have. */
+export function markedPrompt(tokenizer: Tokenizer, ids: Uint32Array): number[] {
   const wrong = ids.find((id) => id >= tokenizer.vocabSize);
   if (wrong !== undefined) throw usage('a token of the prompt', `an id below ${tokenizer.vocabSize}`, wrong);
   return ids[0] === tokenizer.endOfText ? [...ids] : [tokenizer.endOfText, ...ids];

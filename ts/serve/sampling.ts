@@ -20,7 +20,7 @@ export function checkSampling({ temperature, topK, topP }: SamplingSettings): vo
   };
   if (!(temperature >= 0 && Number.isFinite(temperature))) refuse('temperature', 'a number from 0 up', temperature);
   if (!Number.isInteger(topK) || topK < 0) refuse('topK', 'a whole number from 0 up', topK);
-  if (!(topP > 0 && topP <= 1)) refuse('topP', 'above 0, at most 1', topP);
+  if (!(Number.isFinite(topP) && topP > 0 && topP <= 1)) refuse('topP', 'above 0, at most 1', topP);
 }
 
 /**
@@ -31,34 +31,50 @@ export function checkSampling({ temperature, topK, topP }: SamplingSettings): vo
  */
 export function sample(logits: Float32Array, settings: SamplingSettings, random: Prng): number {
   const { temperature, topK, topP } = settings;
-  const candidates = mostLikely(logits, temperature === 0 ? 1 : topK === 0 ? logits.length : topK);
-  const best = logits[candidates[0] ?? -1];
-  if (best === undefined || !Number.isFinite(best)) {
+  const [first] = mostLikely(logits, 1);
+  const best = logits[first ?? -1];
+  if (first === undefined || best === undefined || !Number.isFinite(best)) {
     throw new SweetspotError('SWEETSPOT_INPUT', {
       what: 'the model gives no finite logits, so no token can be chosen',
       fix: 'use another checkpoint: this one has diverged',
     });
   }
-  if (candidates.length === 1) return candidates[0]!;
-  const weights = candidates.map((id) => Math.exp((logits[id]! - best) / temperature));
-  const sum = weights.reduce((a, b) => a + b, 0);
-  let kept = 0;
-  for (let last = 0; last < weights.length && (last === 0 || kept < topP * sum); last++) kept += weights[last]!;
-  let left = random.next() * Math.min(kept, sum);
-  for (const [i, weight] of weights.entries()) {
-    left -= weight;
+  if (temperature === 0 || topK === 1) return first;
+  const weight = (id: number) => Math.exp((logits[id]! - best) / temperature);
+  const ids = topK === 0 || topK >= logits.length ? possible(logits) : mostLikely(logits, topK);
+  const candidates = topP < 1 ? nucleus(logits, ids, weight, topP) : ids;
+  const weights = candidates.map(weight);
+  let left = random.next() * weights.reduce((total, one) => total + one, 0);
+  for (const [i, one] of weights.entries()) {
+    left -= one;
     if (left < 0) return candidates[i]!;
   }
-  return candidates[0]!;
+  return first;
+}
+
+const byLogit = (logits: Float32Array) => (a: number, b: number) => logits[b]! - logits[a]! || a - b;
+
+/** Every id with a logit, in the order of ids: sorting a whole vocabulary would hold up the event loop for many milliseconds. */
+function possible(logits: Float32Array): number[] {
+  const ids: number[] = [];
+  for (let id = 0; id < logits.length; id++) if (!Number.isNaN(logits[id])) ids.push(id);
+  return ids;
+}
+
+/** The most likely of `ids` that together reach the share `topP` of all weights; at least one. */
+function nucleus(logits: Float32Array, ids: readonly number[], weight: (id: number) => number, topP: number): number[] {
+  // All that weigh less than an even share of the rest cannot make up the rest: few are left to sort.
+  const sum = ids.reduce((total, id) => total + weight(id), 0);
+  const least = (0.5 * (1 - topP) * sum) / ids.length;
+  const likely = ids.filter((id) => weight(id) >= least).sort(byLogit(logits));
+  let kept = 0;
+  let count = 0;
+  while (count < likely.length && (count === 0 || kept < topP * sum)) kept += weight(likely[count++]!);
+  return likely.slice(0, count);
 }
 
 /** Ids of the `count` largest logits, largest first. */
 function mostLikely(logits: Float32Array, count: number): number[] {
-  const before = (a: number, b: number) => logits[b]! - logits[a]! || a - b;
-  if (count >= logits.length)
-    return Array.from(logits.keys())
-      .filter((id) => !Number.isNaN(logits[id]))
-      .sort(before);
   // A short sorted list, into which few of the many are inserted.
   const ids: number[] = [];
   for (let id = 0; id < logits.length; id++) {

@@ -16,7 +16,9 @@ import { sliceRows, type Tensor } from '../tensor/tensor.js';
 export type Balance = 'loss' | 'bias' | 'none';
 export const BALANCES: readonly Balance[] = ['loss', 'bias', 'none'];
 
+/** How the loads of routed experts are kept even. */
 export interface BalanceSettings {
+  /** 'loss' adds a loss (Switch, Mixtral), 'bias' steers the choice (DeepSeek-V3), 'none' does nothing. */
   readonly kind: Balance;
   /** 'loss': weight of the load balance loss of every layer. Default 0.01. */
   readonly coefficient: number;

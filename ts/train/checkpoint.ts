@@ -3,7 +3,7 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { SweetspotError } from '../backend/errors.js';
-import { readSafetensors, type SafetensorsTensor, writeSafetensors } from '../io/safetensors.js';
+import { readSafetensors, type SafetensorsTensor, saveSafetensors, writeSafetensors } from '../io/safetensors.js';
 import type { Moment, ParameterSet, ParameterSpec } from '../nn/parameters.js';
 
 const bytesOfFloats = (values: Float32Array) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
@@ -15,7 +15,7 @@ export async function saveWeights(
   parameters: ParameterSet,
   metadata: Record<string, string> = {},
 ): Promise<void> {
-  saveValues(file, parameters.specs, await parameters.readAll(), metadata);
+  await saveSafetensors(file, tensorsOf(parameters.specs, await parameters.readAll()), metadata, { checksum: true });
 }
 
 /** The same for values that lie on no backend. */
@@ -25,10 +25,17 @@ export function saveValues(
   values: ReadonlyMap<string, Float32Array>,
   metadata: Record<string, string> = {},
 ): void {
+  writeSafetensors(file, tensorsOf(specs, values), metadata, { checksum: true });
+}
+
+function tensorsOf(
+  specs: readonly ParameterSpec[],
+  values: ReadonlyMap<string, Float32Array>,
+): Record<string, SafetensorsTensor> {
   const tensors: Record<string, SafetensorsTensor> = {};
   for (const { name, shape } of specs)
     tensors[name] = { dtype: 'F32', shape: [...shape], data: bytesOfFloats(values.get(name)!) };
-  writeSafetensors(file, tensors, metadata, { checksum: true });
+  return tensors;
 }
 
 /** Values by name, each checked against `specs`. Throws SWEETSPOT_CORRUPT or SWEETSPOT_MISMATCH. */
@@ -97,7 +104,7 @@ export async function saveCheckpoint(
     }
   }
   const file = fileOf(folder, stage, state.step);
-  writeSafetensors(file, tensors, { stage, state: JSON.stringify(state) }, { checksum: true });
+  await saveSafetensors(file, tensors, { stage, state: JSON.stringify(state) }, { checksum: true });
   for (const old of listCheckpoints(folder, stage).slice(2)) rmSync(old);
   return file;
 }

@@ -1,9 +1,12 @@
 // What long work tells its caller. The library calls `onProgress` with plain facts; the command line draws them.
 
+/** How far some work is. */
 export interface Progress {
   /** What is being done, e.g. 'pretrain' or 'expert 3 of 16'. */
   readonly stage: string;
+  /** Of `unit`. */
   readonly done: number;
+  /** Of `unit`. */
   readonly total: number;
   /** What done and total count. */
   readonly unit: 'tokens' | 'steps' | 'windows' | 'documents' | 'bytes';
@@ -15,6 +18,7 @@ export interface Progress {
   readonly secondsLeft?: number | undefined;
 }
 
+/** Called as work advances. */
 export type OnProgress = (progress: Progress) => void;
 
 /** Rate over a sliding window of a few seconds, and the time left. */
