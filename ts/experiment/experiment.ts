@@ -105,7 +105,9 @@ export interface SystemEntry {
 
 /** A whole experiment, with absolute paths. */
 export interface Experiment {
+  /** Title of the report. */
   readonly name: string;
+  /** Generic text: a corpus folder, or text to build one from. */
   readonly corpus: {
     /** A corpus that exists, instead of `input`. */
     readonly folder?: string | undefined;
@@ -116,15 +118,20 @@ export interface Experiment {
     /** Held-out generic text. */
     readonly test?: string[] | undefined;
   };
+  /** Text of each domain: to fine-tune on, and to test on. */
   readonly domains: { readonly name: string; readonly train: string[]; readonly test: string[] }[];
   /** In-domain tokens; each may have fine-tuning settings of its own. */
   readonly sizes: { readonly tokens: number; readonly finetune: Finetune }[];
   /** Test tokens at most, of each domain and of generic text. */
   readonly testTokens?: number | undefined;
+  /** Every cell is done once for each. */
   readonly seeds: readonly number[];
+  /** Sizes of models by name; systems name one. */
   readonly models: Record<string, ModelSizes>;
+  /** Settings of pretraining that all systems start from. */
   readonly pretrain: SettingGrid;
   /** `false`: nothing is fine-tuned. */
   readonly finetune: Finetune | false;
+  /** Methods with their settings, before lists are expanded. */
   readonly systems: readonly SystemEntry[];
 }

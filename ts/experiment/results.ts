@@ -19,21 +19,27 @@ export interface Cost {
 export interface ResultRow {
   /** Index in `systems`. */
   readonly system: number;
+  /** Of pretraining and all after it. */
   readonly seed: number;
+  /** Name in the file. */
   readonly domain: string;
   /** In-domain tokens asked for. */
   readonly size: number;
   /** How the expert was chosen; null for a method without experts. */
   readonly choice: Choice | null;
-  /** On test text, before fine-tuning (null for a model without pretraining) and after (null where nothing was fine-tuned). */
+  /** On test text, before fine-tuning; null for a model without pretraining. */
   readonly before: Evaluation | null;
+  /** On test text, after fine-tuning; null where nothing was fine-tuned. */
   readonly after: Evaluation | null;
   /** After fine-tuning, on the held-out part of the training text. */
   readonly heldout: Evaluation | null;
+  /** Step of the weights kept, 0 for the untouched ones; null where nothing was fine-tuned. */
   readonly bestStep: number | null;
+  /** Fine-tuning steps done; null where nothing was fine-tuned. */
   readonly steps: number | null;
   /** The expert chosen, or the most frequent cluster. */
   readonly cluster: number | null;
+  /** The domain's share of each cluster; empty without clusters. */
   readonly histogram: number[];
   /** Of the histogram, nats. */
   readonly entropy: number | null;
@@ -56,8 +62,9 @@ export interface ResultRow {
         readonly cells: { readonly generic: string[]; readonly specialization: string[] };
       }
     | undefined;
-  /** Values trained in pretraining; values and FLOPs a token of the model that is served. */
+  /** Values trained in pretraining. */
   readonly pretrainParameters: number;
+  /** Of the model that is served: its parameters, and FLOPs a token. */
   readonly inference: { readonly parameters: number; readonly flops: number };
   /** Cells it is made of, for machine.json. */
   readonly cells: { readonly run: string | null; readonly starts: string[]; readonly tunes: string[] };
@@ -97,37 +104,56 @@ export interface GenericResult {
   readonly cell: string;
 }
 
-/** results.json. */
+/** What results.json holds: a row a system, domain, size and seed, and what each cost. */
 export interface Results {
+  /** What kind of file it is. */
   readonly format: 'sweetspot-results';
+  /** Of the layout. */
   readonly version: 1;
+  /** Title of the experiment. */
   readonly name: string;
   /** Cells done of all. */
   readonly done: number;
+  /** Cells of the whole experiment. */
   readonly cells: number;
+  /** Size of the generic corpus, in documents and tokens; vocabulary; context T. */
   readonly corpus: {
     readonly documents: number;
     readonly tokens: number;
     readonly vocabSize: number;
     readonly context: number;
   };
+  /** Names, in the order of the file. */
   readonly domains: string[];
+  /** In-domain tokens, in the order of the file. */
   readonly sizes: number[];
+  /** In the order of the file. */
   readonly seeds: number[];
+  /** Every variant of every system; rows name them by index. */
   readonly systems: ResultSystem[];
+  /** Clusterings that systems used, drawn in two dimensions. */
   readonly maps: ClusterMap[];
+  /** Perplexity of whole systems on generic text. */
   readonly generic: GenericResult[];
+  /** What was found. */
   readonly rows: ResultRow[];
 }
 
-/** machine.json. */
+/** What machine.json holds: seconds and memory of every cell, apart from results so that these are the same bytes everywhere. */
 export interface MachineFile {
+  /** What kind of file it is. */
   readonly format: 'sweetspot-machine';
+  /** Of the layout. */
   readonly version: 1;
+  /** Name of the processor. */
   readonly cpu: string;
+  /** Cores the process could use. */
   readonly cores: number;
+  /** Version of Node. */
   readonly node: string;
+  /** Backend that computed. */
   readonly backend: string;
+  /** Its instruction set. */
   readonly isa: string;
   /** By cell. */
   readonly measured: Record<string, { readonly seconds: number; readonly peakMemory: number | null }>;
