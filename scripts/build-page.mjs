@@ -11,12 +11,14 @@ const source = path.join(root, 'examples', 'page');
 
 /** Files lie in memory: memfs under the names of node:fs. */
 const calls = Object.keys(fs).filter((name) => /(Sync|Stream)$/.test(name));
+const promises = Object.keys(fs.promises).filter((name) => typeof fs.promises[name] === 'function');
+const named = (object, names) => `import { fs } from 'memfs'; export const { ${names.join(', ')} } = ${object};`;
 
 /** What the page has in place of modules that make no sense in it, and what polyfills lack. */
 const BESIDE = {
   'node:buffer': "export * from 'buffer'; export const constants = { MAX_STRING_LENGTH: 2 ** 29 - 24 };",
-  'node:fs': `import { fs } from 'memfs'; export const { ${calls.join(', ')} } = fs;`,
-  'node:fs/promises': "import { fs } from 'memfs'; export const { open, readdir, stat } = fs.promises;",
+  'node:fs': named('fs', calls),
+  'node:fs/promises': named('fs.promises', promises),
   // Compressed text is read from files, and there are none.
   'node:zlib': "export const createGunzip = () => { throw new Error('there is no gzip in a page'); };",
 };
