@@ -23,8 +23,8 @@ const THREADS: usize = 112;
 export const POOL: usize = 128;
 /** Where kernels keep what their tasks must know. */
 const LOCALS: usize = 1024;
-/** Scratch of threads: the words of slots.ts. */
-export const SLOTS: usize = 5120;
+/** The words of workspace.ts. */
+export const WORKSPACE: usize = 5120;
 
 export function threads(): u32 {
   return load<u32>(THREADS);

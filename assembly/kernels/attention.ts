@@ -10,7 +10,7 @@
 import { AttentionRow } from '../ops.gen';
 import { parallel } from '../pool';
 import { ceilDiv, rowMax, rowScale } from '../rows';
-import { giveSlot, makeSlots, takeSlot } from '../slots';
+import { makeWorkspaces, workspace } from '../workspace';
 import { exp2, first, fma, set, sum, zero } from '../vec';
 import { multiply, multiplyRow, packRows, packTransposed, roundUp, TILE_COLS, TILE_ROWS, toBf16, unpackRows } from './attention_tile';
 
@@ -175,12 +175,12 @@ export function chunkOf(heads: usize, rows: usize): usize {
 
 export function attention(row: AttentionRow): void {
   const heads = <usize>row.batch * row.heads, time = <usize>row.time, chunk = chunkOf(heads, time);
-  if (heads == 0 || time == 0 || !makeSlots(Head.bytes(chunk, row.headDim))) return;
+  if (heads == 0 || time == 0 || !makeWorkspaces(Head.bytes(chunk, row.headDim))) return;
   parallel(<u32>(heads * ceilDiv(time, chunk)), attentionTask, changetype<usize>(row));
 }
 
 function attentionTask(at: usize, task: u32): void {
-  const row = changetype<AttentionRow>(at), head = changetype<Head>(takeSlot());
+  const row = changetype<AttentionRow>(at), head = changetype<Head>(workspace());
   const time = <usize>row.time, dim = <usize>row.headDim, heads = row.heads, kvHeads = row.kvHeads;
   const all = row.batch * heads, index = task % all, batch = index / heads, h = index % heads;
   head.qStride = head.kvStride = ((heads + 2 * kvHeads) * dim) << 2;
@@ -197,5 +197,4 @@ function attentionTask(at: usize, task: u32): void {
   head.bf16 = row.precision == 1;
   const chunk = chunkOf(all, time), begin = (ceilDiv(time, chunk) - 1 - task / all) * chunk;
   head.attend(begin, min<usize>(time, begin + chunk));
-  giveSlot(changetype<usize>(head));
 }

@@ -6,7 +6,7 @@
 import { AttentionBackwardRow } from '../ops.gen';
 import { parallel } from '../pool';
 import { rowDot } from '../rows';
-import { giveSlot, makeSlots, takeSlot } from '../slots';
+import { makeWorkspaces, workspace } from '../workspace';
 import { exp2, first, fma, set, zero } from '../vec';
 import { multiply, multiplyRow, packRows, packTransposed, roundUp, TILE_COLS, TILE_ROWS, toBf16, unpackRows } from './attention_tile';
 
@@ -142,12 +142,12 @@ class KeyHead {
 
 export function attention_backward(row: AttentionBackwardRow): void {
   if (row.batch == 0 || row.time == 0 || row.heads == 0 || row.kvHeads == 0 || row.headDim == 0) return;
-  if (!makeSlots(roundUp(KeyHead.bytes(row.headDim), 64))) return;
+  if (!makeWorkspaces(roundUp(KeyHead.bytes(row.headDim), 64))) return;
   parallel(row.batch * row.kvHeads, attentionBackwardTask, changetype<usize>(row));
 }
 
 function attentionBackwardTask(at: usize, task: u32): void {
-  const row = changetype<AttentionBackwardRow>(at), w = changetype<KeyHead>(takeSlot());
+  const row = changetype<AttentionBackwardRow>(at), w = changetype<KeyHead>(workspace());
   const time = <usize>row.time, heads = row.heads, kvHeads = row.kvHeads, group = heads / kvHeads;
   const batch = task / kvHeads, g = task % kvHeads, headBytes = <usize>row.headDim << 2;
   const width = (heads + 2 * kvHeads) * headBytes, yWidth = heads * headBytes;
@@ -172,5 +172,4 @@ function attentionBackwardTask(at: usize, task: u32): void {
     unpackRows(w.dk, w.ld, tileKeys, w.dim, scale, dTile + kColumn, width, false);
     unpackRows(w.dv, w.ld, tileKeys, w.dim, set(1), dTile + vColumn, width, false);
   }
-  giveSlot(changetype<usize>(w));
 }

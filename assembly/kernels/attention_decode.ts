@@ -5,7 +5,7 @@ import { fail, locals, scratch } from '../control';
 import { AttentionDecodeRow } from '../ops.gen';
 import { parallel } from '../pool';
 import { ceilDiv, rowDot, rowExp, rowMax } from '../rows';
-import { giveSlot, makeSlots, takeSlot } from '../slots';
+import { makeWorkspaces, workspace } from '../workspace';
 import { fma, loadFirst, set, storeFirst, zero } from '../vec';
 import { chunkOf, Head } from './attention';
 
@@ -39,7 +39,7 @@ export function attention_decode(row: AttentionDecodeRow): void {
   if (rows == 0 || heads == 0 || dim == 0) return;
   if (rows > FEW_ROWS) {
     const chunk = chunkOf(heads, rows);
-    if (makeSlots(Head.bytes(chunk, dim))) parallel(heads * ceilDiv(rows, chunk), promptTask, changetype<usize>(row));
+    if (makeWorkspaces(Head.bytes(chunk, dim))) parallel(heads * ceilDiv(rows, chunk), promptTask, changetype<usize>(row));
     return;
   }
   const few = changetype<Few>(locals()), keys = start + rows;
@@ -51,7 +51,7 @@ export function attention_decode(row: AttentionDecodeRow): void {
 }
 
 function promptTask(at: usize, task: u32): void {
-  const row = changetype<AttentionDecodeRow>(at), head = changetype<Head>(takeSlot());
+  const row = changetype<AttentionDecodeRow>(at), head = changetype<Head>(workspace());
   const rows = <usize>row.rows, dim = <usize>row.headDim, heads = row.heads, kvHeads = row.kvHeads, h = task % heads;
   const column = (h / (heads / kvHeads) * dim) << 2;
   head.q = row.qkv + ((h * dim) << 2);
@@ -68,7 +68,6 @@ function promptTask(at: usize, task: u32): void {
   head.bf16 = false;
   const chunk = chunkOf(heads, rows), begin = (ceilDiv(rows, chunk) - 1 - task / heads) * chunk;
   head.attend(begin, min<usize>(rows, begin + chunk));
-  giveSlot(changetype<usize>(head));
 }
 
 function fewTask(at: usize, task: u32): void {
