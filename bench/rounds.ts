@@ -1,6 +1,6 @@
 // Whether a host survives what it does to the library: worker threads terminated in the middle of a step, processes that
 // exit in the middle of one, over and over, with the resident size of the host after every round.
-//   node --expose-gc dist/bench/rounds.js [--rounds 200] [--json bench/results/rounds.json]
+//   node --expose-gc dist/bench/rounds.js [--rounds 200] [--backend wasm] [--cold] [--json bench/results/rounds.json]
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
+import { openBackend } from '../ts/index.js';
 import type { Job, JobData } from './rounds_job.js';
 import { writeServiceModel } from './service_model.js';
 
@@ -85,10 +86,19 @@ export async function workerRounds(data: JobData, rounds: number): Promise<Round
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: { rounds: { type: 'string' }, json: { type: 'string' }, jobs: { type: 'string' } },
+    options: {
+      rounds: { type: 'string' },
+      json: { type: 'string' },
+      jobs: { type: 'string' },
+      backend: { type: 'string', default: 'cpu' },
+      cold: { type: 'boolean', default: false },
+    },
   });
   const rounds = Number(values.rounds ?? 200);
   const { json } = values;
+  const backend = values.backend as JobData['backend'];
+  // A host that has opened the backend once keeps the WebAssembly module for all its threads (docs/wasm.md); --cold has not.
+  if (!values.cold) await openBackend({ backend }).close();
   const workers: Rounds[] = [];
   const processes = { rounds: 0, wrong: [] as (number | string)[] };
   // After every part: the whole takes minutes.
@@ -100,7 +110,7 @@ async function main(): Promise<void> {
   try {
     await writeServiceModel(model, { width: 64, layers: 2, heads: 4, vocab: 512, contextLength: 128 });
     for (const job of (values.jobs ?? 'nothing,training,generation').split(',') as Job[]) {
-      const found = await workerRounds({ job, backend: 'cpu', model }, rounds);
+      const found = await workerRounds({ job, backend, model }, rounds);
       workers.push(found);
       save();
       const [first, last] = [found.resident[0]!, found.resident.at(-1)!];
@@ -110,7 +120,7 @@ async function main(): Promise<void> {
     }
     for (let i = 0; i < rounds; i++) {
       const code = i % 100;
-      const found = await processRound({ job: i % 2 === 0 ? 'training' : 'generation', backend: 'cpu', model }, code);
+      const found = await processRound({ job: i % 2 === 0 ? 'training' : 'generation', backend, model }, code);
       processes.rounds++;
       if (found !== code) processes.wrong.push(found);
     }

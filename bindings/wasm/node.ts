@@ -35,11 +35,22 @@ export function wasmIsas(shared = true): { readonly isas: readonly WasmIsa[]; re
   };
 }
 
-/** A module that wasmIsas() has named. With `threads` its memory is shared. */
+const compiled = new Map<string, WebAssembly.Module>();
+
+/**
+ * A module that wasmIsas() has named. With `threads` its memory is shared. It is kept: as long as one thread of a process has it, others do
+ * not compile it again, and Node loses nothing when they end (docs/wasm.md).
+ */
 export function wasmModule(isa: WasmIsa, threads: boolean): WebAssembly.Module {
-  const found = bytesOf(isa, threads);
-  if (typeof found === 'string') throw new Error(found);
-  return new WebAssembly.Module(found as BufferSource);
+  const key = `${isa} ${threads}`;
+  let module = compiled.get(key);
+  if (module === undefined) {
+    const found = bytesOf(isa, threads);
+    if (typeof found === 'string') throw new Error(found);
+    module = new WebAssembly.Module(found as BufferSource);
+    compiled.set(key, module);
+  }
+  return module;
 }
 
 export const spawnThread: Spawn = (start, reply, failed) => {
