@@ -1,4 +1,5 @@
-// Finds the native addon. Order: SWEETSPOT_ADDON (a path) -> the platform package -> the local build. An addon that does not
+// Finds the native addon. Order: SWEETSPOT_ADDON (a path) -> the local build, which is there because no
+// package fitted or someone asked for it (`npx sweetspot build --cuda`) -> the platform package. An addon that does not
 // load, is of another version or lacks what it should have is passed over; every reason is kept, so that the one error a
 // caller sees lists all causes.
 import { existsSync } from 'node:fs';
@@ -86,11 +87,11 @@ function search(): LoadResult {
   const given = process.env['SWEETSPOT_ADDON'];
   const candidates: [source: AddonSource, file: string][] = [
     ...(given === undefined || given === '' ? [] : [['SWEETSPOT_ADDON', path.resolve(given)] as [AddonSource, string]]),
+    ['local build', path.join(packageRoot(), 'build/Release/sweetspot.node')],
     // Of two C libraries npm installs the package of the one that is there; the other is not found.
     ...platforms
       .filter(({ os, cpu }) => os === process.platform && cpu === process.arch)
       .map((one): [AddonSource, string] => ['platform package', one.package]),
-    ['local build', path.join(packageRoot(), 'build/Release/sweetspot.node')],
   ];
   const failures: string[] = [];
   for (const [source, name] of candidates) {
