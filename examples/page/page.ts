@@ -92,10 +92,11 @@ async function train(): Promise<void> {
     });
     element<HTMLProgressElement>('progress').value = 1;
     const { before, after, steps } = specialist;
+    const early = steps < Number(input('steps').value) ? ' (stopped: the held-out part got no better)' : '';
     drawLosses(losses);
     say(
       'status',
-      `${steps} steps: perplexity on the held-out tenth of the text ${before.toFixed(1)} before, ${after.toFixed(1)} after`,
+      `${steps} steps${early}: perplexity on the held-out tenth of the text ${before.toFixed(1)} before, ${after.toFixed(1)} after`,
     );
   });
 }
