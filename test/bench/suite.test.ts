@@ -8,6 +8,7 @@ import { buildPeer, PeerProcess, Peers } from '../../bench/peers.js';
 import { intensity, writePictures } from '../../bench/picture.js';
 import { type Report, reportSchema } from '../../bench/result.js';
 import { CASES, runBenches } from '../../bench/suite.js';
+import { listIsas } from '../../ts/backend/index.js';
 
 test('flags', (t) => {
   const options = parseBenchOptions(['--filter', 'gemm,step', '--filter', 'decode', '--quick', '--threads', '3']);
@@ -43,7 +44,10 @@ test('names are unique and every group has quick cases', (t) => {
     );
 });
 
-test.serial('a small run gives rows of the schema, and pictures', async (t) => {
+/** The suite times the addon. */
+const nativeTest = listIsas().length > 0 ? test.serial : test.serial.skip;
+
+nativeTest('a small run gives rows of the schema, and pictures', async (t) => {
   const one = 'gemm small 192x64x4096 TN fp32';
   const filter = [one, 'boundary native call', 'gemm square 256x256x256 NN fp32'];
   const options = { ...parseBenchOptions(['--quick', '--no-peers', '--rounds', '1', '--threads', '2']), filter };

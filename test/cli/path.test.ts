@@ -207,8 +207,10 @@ test.serial('doctor reports and computes', async (t) => {
     cwd,
   );
   t.true(report.ok);
-  t.true(report.isas.includes(report.isa));
   t.is(report.threads, 1);
+  // Of the addon; where there is none WebAssembly computes.
+  if (report.isas.length === 0) return;
+  t.true(report.isas.includes(report.isa));
   const scalar = await json<{ ok: boolean; isa: string }>(['--isa', 'scalar', 'doctor'], cwd);
   t.is(scalar.isa, 'scalar');
   t.true(scalar.ok);

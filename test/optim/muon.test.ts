@@ -35,7 +35,7 @@ const specs: readonly ParameterSpec[] = [0, 1, 2].flatMap((l): ParameterSpec[] =
 ]);
 
 test('the update is that of the iteration, for every part of every matrix', async (t) => {
-  const backend = openBackend({ backend: 'cpu', threads: 2 });
+  const backend = openBackend({ threads: 2 });
   const parameters = new ParameterSet(backend, specs, { trainable: true });
   parameters.initialize(1);
   const random = new Prng(2);
