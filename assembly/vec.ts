@@ -1,4 +1,4 @@
-// Four floats (v128) as native/cpu/vec has them: the same names, the same meaning. Everything is inlined. relaxed SIMD has fused
+// Four floats (v128) as native/cpu/vec has them: the same names, the same meaning. Relaxed SIMD has fused
 // multiply-add; without it fma is a multiply and an add, so the two modules differ by rounding.
 
 // @ts-ignore: decorator

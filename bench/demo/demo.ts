@@ -3,11 +3,11 @@
 //   npm run demo                everything into demo-out/, progress on a terminal
 //   npm run demo -- --json      one JSON object on standard output, nothing else
 //   npm run demo -- --short     a tenth of the tokens, to see that it works
-import { rmSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { openBackend } from '../../ts/backend/index.js';
+import { clearDemoFolder } from '../../ts/cli/demo_folder.js';
 import { experimentLine } from '../../ts/cli/experiment_line.js';
 import { ProgressLine } from '../../ts/cli/progress.js';
 import { checkedExperiment } from '../../ts/experiment/read.js';
@@ -43,7 +43,7 @@ const threads = flags.threads === undefined ? undefined : Number(flags.threads);
 const progress = new ProgressLine(flags.json !== true);
 
 // 1. Text.
-rmSync(out, { recursive: true, force: true });
+clearDemoFolder(out);
 const texts = writeDemoTexts(path.join(out, 'text'));
 const { domains } = texts;
 

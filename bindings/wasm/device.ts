@@ -134,11 +134,12 @@ export class WasmDevice implements Device {
   }
 
   close(): void {
-    if (this.#broken === undefined) this.#break('the backend is closed');
+    this.#break('the backend is closed');
   }
 
   #break(reason: string): void {
-    this.#broken ??= reason;
+    if (this.#broken !== undefined) return;
+    this.#broken = reason;
     if (this.#memory !== undefined) {
       const words = new Int32Array(this.#memory.buffer);
       Atomics.store(words, STOP / 4, 1);

@@ -62,6 +62,8 @@ export const spawnThread: Spawn = (start, reply, failed) => {
   });
   worker.on('message', (message: Reply) => reply(message));
   worker.on('error', (error) => failed(error.message));
+  // After close() this says nothing new.
+  worker.on('exit', (code) => failed(`it exited with ${code}`));
   worker.unref();
   return {
     post: (command: Command, transfer) => worker.postMessage(command, transfer as ArrayBuffer[]),

@@ -166,6 +166,7 @@ const cases: readonly (readonly [title: string, args: string[], exit: 1 | 2, cod
   ['specializing what is no run', tune('corpus', 'good.jsonl'), 1, 'INPUT', /corpus/],
   ['a domain that is missing', tune('run', 'missing'), 1, 'INPUT', /missing/],
   ['a domain shorter than a window', tune('run', 'short.txt'), 1, 'INPUT', /the domain/],
+  ['a demo into a folder of somebody else', ['demo', '--out', 'corpus'], 1, 'EXISTS', /corpus/],
   ['a model that exists', [...tune('run', 'good.jsonl'), '--out', 'model'], 1, 'EXISTS', /model/],
   ['a run with another tokenizer', tune('run-other-tokenizer', 'good.jsonl'), 1, 'MISMATCH', /run-other-tokenizer/],
   ['altered weights', tune('run-altered', 'good.jsonl'), 1, 'CORRUPT', /main\.safetensors/],

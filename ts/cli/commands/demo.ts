@@ -1,7 +1,7 @@
 // sweetspot demo: the main job in a minute or less, on text that comes with the package. A corpus of four topics is clustered; a
 // plain small model and a bank are pretrained at equal tokens and specialized to two of the topics; one of them writes.
 // `npm run demo` of a checkout does the same on real text, with more methods and a report.
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Command } from 'commander';
 import { checkedExperiment } from '../../experiment/read.js';
@@ -11,6 +11,7 @@ import { DenseModel } from '../../models/dense.js';
 import { toText } from '../../report/table.js';
 import { domainTable, macroTable } from '../../report/tables.js';
 import { generateText } from '../../serve/generate.js';
+import { clearDemoFolder } from '../demo_folder.js';
 import { demoDocuments, TOPIC_NAMES, type TopicName } from '../demo_text.js';
 import { experimentLine } from '../experiment_line.js';
 import { duration } from '../format.js';
@@ -28,11 +29,11 @@ export function demo(program: Command): void {
   const command = program
     .command('demo')
     .description('the whole way in a minute, on made-up text that comes with the package')
-    .option('--out <folder>', 'where everything goes; replaced', 'sweetspot-demo');
+    .option('--out <folder>', 'where everything goes; that of an earlier demo is replaced', 'sweetspot-demo');
   verb<Flags>(command, async (session, flags) => {
     const begin = performance.now();
     const out = path.resolve(flags.out);
-    rmSync(out, { recursive: true, force: true });
+    clearDemoFolder(out);
     const { signal, progress } = session;
     const text = writeText(path.join(out, 'text'));
     const { backend, isa, threads } = session.flags;
