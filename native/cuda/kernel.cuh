@@ -14,12 +14,11 @@
 // To add a kernel: an op in bindings/ops.json, its function in native/cuda/kernels/<file>.cu, the file in
 // CMakeLists.txt.
 #pragma once
-#include <cuda_runtime.h>
-
 #include <cstddef>
 #include <cstdint>
 
 #include "core/ops.gen.h"
+#include "cuda/launch.cuh"
 
 namespace sweetspot::cuda {
 
@@ -121,9 +120,7 @@ __host__ __device__ inline uint32_t ceil_div(uint64_t a, uint64_t b) {
 template <class... P, class... A>
 inline void launch(Launch& l, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, A... arguments) {
   if (l.dry || grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  if (shared > 48 * 1024)
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
-  kernel<<<grid, block, shared, l.stream>>>(static_cast<P>(arguments)...);
+  start(l.stream, kernel, grid, block, shared, arguments...);
 }
 
 // Butterflies: every lane gets the same bits.

@@ -4,9 +4,8 @@
 // A tile is K-contiguous (row of the result times k, `KMajor`) or row-contiguous (k times row), as in global memory,
 // and padded so that the fragment loads below meet no bank conflicts.
 #pragma once
-#include <cuda_bf16.h>
-
 #include "cuda/kernel.cuh"
+#include "cuda/ptx.cuh"
 
 namespace sweetspot::cuda {
 
@@ -93,23 +92,15 @@ __device__ inline float2 neighbours(const float* tile, int row, int k) {
 
 struct Tf32 {
   static constexpr int kStep = 8;
-  // To nearest, ties away; the instruction would truncate.
-  __device__ static uint32_t round(float x) {
-    uint32_t y;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(y) : "f"(x));
-    return y;
-  }
   template <class Layout>
   __device__ static void load(uint32_t (&half)[2], const float* tile, int row, int k, int t) {
     const float2 x = neighbours<Layout>(tile, row, k + 2 * t);
-    half[0] = round(x.x);
-    half[1] = round(x.y);
+    half[0] = round_tf32(x.x);
+    half[1] = round_tf32(x.y);
   }
   __device__ static void mma(float (&c)[4], const uint32_t (&low)[2], const uint32_t (&high)[2],
                              const uint32_t (&b)[2]) {
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(low[0]), "r"(high[0]), "r"(low[1]), "r"(high[1]), "r"(b[0]), "r"(b[1]));
+    mma_tf32(c, {low[0], high[0], low[1], high[1]}, b);
   }
 };
 
@@ -126,9 +117,7 @@ struct Bf16 {
   }
   __device__ static void mma(float (&c)[4], const uint32_t (&low)[2], const uint32_t (&high)[2],
                              const uint32_t (&b)[2]) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(low[0]), "r"(high[0]), "r"(low[1]), "r"(high[1]), "r"(b[0]), "r"(b[1]));
+    mma_bf16(c, {low[0], high[0], low[1], high[1]}, b);
   }
 };
 

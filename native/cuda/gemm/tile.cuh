@@ -23,12 +23,10 @@ struct Factors {
 };
 
 __device__ inline void copy_async(float* shared, const float* global, int bytes, bool wide) {
-  const uint32_t target = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-  if (wide) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(global), "r"(bytes) : "memory");
-  } else {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(target), "l"(global), "r"(bytes) : "memory");
-  }
+  if (wide)
+    copy_async_16(shared, global, bytes);
+  else
+    copy_async_4(shared, global, bytes);
 }
 
 // Copies Outer x Inner floats, `outer` x `inner` of which exist; the others become 0. Wide: 16 bytes a copy.
@@ -66,7 +64,7 @@ __device__ inline bool wide(const float* pointer, size_t ld) {
 // Sums in ascending k. body(row, col, sum) is called for every element of the tile, inside the matrix or not.
 template <class Shape, class LayoutA, class LayoutB, class Math, class Body>
 __device__ inline void multiply_tile(const Factors& f, Body body) {
-  extern __shared__ __align__(16) float stages[];
+  auto* stages = reinterpret_cast<float*>(dynamic_shared());
   constexpr int kStage = LayoutA::kFloats + LayoutB::kFloats;
   const bool wide_a = wide(f.a, f.lda), wide_b = wide(f.b, f.ldb);
   const int tiles = static_cast<int>(ceil_div(f.depth, kDepth));
@@ -80,7 +78,7 @@ __device__ inline void multiply_tile(const Factors& f, Body body) {
       load_factor<LayoutA, Shape::kThreads>(stage, a, f.lda, f.rows, depth, wide_a);
       load_factor<LayoutB, Shape::kThreads>(stage + LayoutA::kFloats, b, f.ldb, f.cols, depth, wide_b);
     }
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    copy_async_commit();
   };
 
   Math math;
@@ -91,7 +89,7 @@ __device__ inline void multiply_tile(const Factors& f, Body body) {
   for (int tile = 0; tile < Shape::kStages - 1; tile++) fetch(tile);
 #pragma unroll 1
   for (int tile = 0; tile < tiles; tile++) {
-    asm volatile("cp.async.wait_group %0;" ::"n"(Shape::kStages - 2) : "memory");
+    copy_async_wait<Shape::kStages - 2>();
     __syncthreads();  // this tile is there for all, and all are done with the one before, which is overwritten next
     fetch(tile + Shape::kStages - 1);
     const float* stage = stages + tile % Shape::kStages * kStage;

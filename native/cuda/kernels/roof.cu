@@ -1,5 +1,6 @@
 // What this GPU can do at best, for tables that compare kernels with it.
 #include "cuda/kernel.cuh"
+#include "cuda/ptx.cuh"
 
 namespace sweetspot::cuda {
 
@@ -58,9 +59,7 @@ __global__ void __launch_bounds__(kThreads) finish_kernel(Fault fault, const flo
 
 __global__ void clock_kernel(Fault fault, uint64_t* y) {
   if (fault.failed()) return;
-  uint64_t now;
-  asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
-  *y = now;
+  *y = global_timer();
 }
 
 }  // namespace
