@@ -6,7 +6,8 @@ export interface Device {
   free(id: number): void;
   write(id: number, offset: number, bytes: Uint8Array): void;
   read(id: number, offset: number, length: number): Promise<Uint8Array>;
-  compile(words: Uint32Array): number;
+  /** `arena` and `kept` (from, to, from, to ...) as in RowList; a device may pass over them. */
+  compile(words: Uint32Array, arena?: number, kept?: readonly number[]): number;
   run(id: number): void;
   release(id: number): void;
   fence(): Promise<void>;

@@ -202,8 +202,16 @@ Napi::Value Device::read(const Napi::CallbackInfo& info) {
 Napi::Value Device::compile(const Napi::CallbackInfo& info) {
   if (!info[0].IsTypedArray()) throw Napi::TypeError::New(info.Env(), "compile expects a Uint32Array");
   const auto words = info[0].As<Napi::Uint32Array>();
+  const uint32_t arena = info[1].IsNumber() ? info[1].As<Napi::Number>().Uint32Value() : 0xffffffffu;
+  std::vector<uint64_t> kept;
+  if (info[2].IsArray()) {
+    const auto places = info[2].As<Napi::Array>();
+    for (uint32_t i = 0; i < places.Length(); i++)
+      kept.push_back(static_cast<uint64_t>(places.Get(i).ToNumber().Int64Value()));
+  }
   return guarded(info.Env(), [&] {
-    return Napi::Number::New(info.Env(), stream(info.Env()).compile(words.Data(), words.ElementLength()));
+    auto& queue = stream(info.Env());
+    return Napi::Number::New(info.Env(), queue.compile(words.Data(), words.ElementLength(), arena, std::move(kept)));
   });
 }
 

@@ -109,8 +109,10 @@ void Stream::read(uint32_t id, size_t offset, void* target, size_t length, Done 
   });
 }
 
-uint32_t Stream::compile(const uint32_t* words, size_t count) {
+uint32_t Stream::compile(const uint32_t* words, size_t count, uint32_t arena, std::vector<uint64_t> kept) {
   auto program = std::make_shared<Program>();
+  program->arena = arena;
+  program->kept = std::move(kept);
   program->words.assign(words, words + count);
   size_t row = 0;
   for (size_t at = 0; at < count; row++) {

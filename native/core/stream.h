@@ -29,7 +29,8 @@ class Stream {
   void write(uint32_t id, size_t offset, const void* bytes, size_t length);
   // `target` must stay valid until `done`.
   void read(uint32_t id, size_t offset, void* target, size_t length, Done done);
-  uint32_t compile(const uint32_t* words, size_t count);
+  // arena and kept as in Program.
+  uint32_t compile(const uint32_t* words, size_t count, uint32_t arena = 0xffffffffu, std::vector<uint64_t> kept = {});
   void run(uint32_t program);
   void release(uint32_t program);
   void fence(Done done);

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SWEETSPOT_CUDA_VERSION 1u
+#define SWEETSPOT_CUDA_VERSION 2u
 
 #ifdef __cplusplus
 extern "C" {
@@ -27,6 +27,10 @@ typedef struct {
   const uint32_t* words;
   const uint32_t* starts;
   size_t rows;
+  // Buffer whose contents nobody else reads, apart from `kept`: pairs of bytes from, to. 0xffffffff: none.
+  uint32_t arena;
+  const uint64_t* kept;
+  size_t kept_count;
 } SweetspotCudaProgram;
 
 // What failed; located says whether program and row are known.

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "cuda/copies.h"
 #include "cuda/executor.h"
 
 namespace sweetspot::cuda {
@@ -188,9 +189,12 @@ bool Executor::capture(const SweetspotCudaProgram& program, uint8_t* const* base
   l.matmul = matmul_;
   l.dry = true;
   l.scratch_base = reinterpret_cast<uint8_t*>(256);
-  if (!reserve(dry_run(l, program))) return false;
+  const CopyPlan copies = plan_copies(program, matmul_);
+  if (!reserve(copies.bytes + dry_run(l, program))) return false;
   l.dry = false;
-  l.scratch_base = arena_.memory;
+  l.copies = &copies;
+  l.copies_base = arena_.memory;
+  l.scratch_base = arena_.memory + copies.bytes;
 
   // Thread-local: another thread may allocate meanwhile.
   if (!check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "capture a graph")) return false;
@@ -201,7 +205,9 @@ bool Executor::capture(const SweetspotCudaProgram& program, uint8_t* const* base
     graph.opcodes.push_back(words[0] & 0xffff);
     l.row = static_cast<uint32_t>(row);
     l.scratch_used = 0;
+    for (uint32_t id : copies.rows[row].before) make_copy(l, id);
     find_enqueue(words[0] & 0xffff)(l, words);
+    for (uint32_t id : copies.rows[row].after) make_copy(l, id);
     enqueued = check(cudaGetLastError(), "launch a kernel");
     if (!enqueued) {
       error->located = 1;

@@ -19,6 +19,7 @@
 
 #include "core/ops.gen.h"
 #include "cuda/launch.cuh"
+#include "cuda/ptx.cuh"
 
 namespace sweetspot::cuda {
 
@@ -74,6 +75,31 @@ struct Fault {
 // How gemm and grouped_gemm multiply; sums are float32 in all of them.
 enum class Matmul : uint8_t { fp32, tf32, bf16 };
 
+struct CopyPlan;  // copies.h
+
+// Where a kernel puts an output: float32, bf16 for products to read, or both; at least one of them is there.
+struct Out {
+  float* f32;
+  bf16* half;
+
+  // From element i on.
+  Out from(size_t i) const { return {f32 == nullptr ? nullptr : f32 + i, half == nullptr ? nullptr : half + i}; }
+#ifdef __CUDACC__
+  __device__ void put(size_t i, float x) const {
+    if (f32 != nullptr) f32[i] = x;
+    if (half != nullptr) half[i] = __float2bfloat16_rn(x);
+  }
+  // Elements i to i + 3, where i is a multiple of 4 and the rows are aligned.
+  __device__ void put4(size_t i, float4 x) const {
+    if (f32 != nullptr) *reinterpret_cast<float4*>(f32 + i) = x;
+    if (half != nullptr) {
+      const __nv_bfloat162 pairs[2] = {__floats2bfloat162_rn(x.x, x.y), __floats2bfloat162_rn(x.z, x.w)};
+      *reinterpret_cast<uint2*>(half + i) = *reinterpret_cast<const uint2*>(pairs);
+    }
+  }
+#endif
+};
+
 // One row being enqueued.
 struct Launch {
   cudaStream_t stream = nullptr;
@@ -84,12 +110,18 @@ struct Launch {
   int sms = 1;  // multiprocessors: for grids of loops over tiles; never for what a sum adds up in which order
   Matmul matmul = Matmul::fp32;
   bool dry = false;
+  const CopyPlan* copies = nullptr;
+  uint8_t* copies_base = nullptr;
 
   float* f32(Ref ref) const { return reinterpret_cast<float*>(address(ref)); }
   int32_t* i32(Ref ref) const { return reinterpret_cast<int32_t*>(address(ref)); }
   uint8_t* raw(Ref ref) const { return address(ref); }
   // nullptr for an absent operand; the others must be there.
   float* optional(Ref ref) const { return ref.present() ? f32(ref) : nullptr; }
+  // The copy of a factor that the row multiplies in bf16 (copies.h); element i of the operand is number i of it.
+  const bf16* factor(Ref ref) const;
+  // Where an output goes. Only the output that copies.cu names for the op may lack float32.
+  Out out(Ref ref) const;
   Fault fault() const { return {error, static_cast<unsigned long long>(program & 0xffffffu) << 32 | row}; }
 
   // Device memory until the row ends, 256-byte aligned, contents undefined; may be called several times a row. When dry

@@ -1,13 +1,13 @@
-// The instructions of NVIDIA GPUs that CUDA C++ has no words for, one function each. test/emulator has the same functions
-// for the CPU, so nothing else in native/cuda may contain assembly. Semantics: PTX ISA 8.x.
+// The instructions of NVIDIA GPUs that CUDA C++ has no words for, one function each. test/emulator has the same
+// functions for the CPU, so nothing else in native/cuda may contain assembly. Semantics: PTX ISA 8.x.
 #pragma once
 #include <cuda.h>
 #include <cuda_bf16.h>
 
 #include <cstdint>
 
-// Barriers in memory, bulk copies and wgmma: on sm_90a only. Elsewhere kernels that use them are compiled to nothing of use
-// and never launched.
+// Barriers in memory, bulk copies and wgmma: on sm_90a only. Elsewhere kernels that use them are compiled to nothing of
+// use and never launched.
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define SWEETSPOT_SM90A(...) asm volatile(__VA_ARGS__)
 #else
@@ -40,8 +40,8 @@ __device__ inline void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(left) : "memory");
 }
 
-// Four 8 x 8 matrices of 16-bit numbers. Lane i gives the address of row i % 8 of matrix i / 8 (16 bytes, aligned); lane i
-// gets numbers 2 (i % 4) and the next of row i / 4, of column i / 4 when transposed.
+// Four 8 x 8 matrices of 16-bit numbers. Lane i gives the address of row i % 8 of matrix i / 8 (16 bytes, aligned);
+// lane i gets numbers 2 (i % 4) and the next of row i / 4, of column i / 4 when transposed.
 __device__ inline void load_matrices(uint32_t (&r)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -62,9 +62,9 @@ __device__ inline uint32_t round_tf32(float x) {
   return y;
 }
 
-// c (16, 8) += a (16, K) b (K, 8) by a warp, K = 8 of tf32 or 16 of bf16. Lane (g = lane / 4, t = lane % 4) has of c rows
-// g and g + 8, columns 2 t and the next; of a rows g (a[0], a[2]) and g + 8 (a[1], a[3]); of b column g. For tf32 a[0] and
-// b[0] are k = t, a[2] and b[1] k = t + 4; for bf16 they are pairs, k = 2 t and k = 2 t + 8.
+// c (16, 8) += a (16, K) b (K, 8) by a warp, K = 8 of tf32 or 16 of bf16. Lane (g = lane / 4, t = lane % 4) has of c
+// rows g and g + 8, columns 2 t and the next; of a rows g (a[0], a[2]) and g + 8 (a[1], a[3]); of b column g. For tf32
+// a[0] and b[0] are k = t, a[2] and b[1] k = t + 4; for bf16 they are pairs, k = 2 t and k = 2 t + 8.
 __device__ inline void mma_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
@@ -95,7 +95,7 @@ struct alignas(8) MemoryBarrier {
   // Arrives and announces bytes of copies to come.
   __device__ void arrive_expecting(uint32_t bytes) {
     SWEETSPOT_SM90A("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(this)), "r"(bytes)
-                 : "memory");
+                    : "memory");
   }
   __device__ void wait(uint32_t parity) {
     SWEETSPOT_SM90A(
@@ -113,8 +113,8 @@ struct alignas(8) MemoryBarrier {
 __device__ inline void fence_barrier_init() {
   SWEETSPOT_SM90A("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
-// Orders ordinary accesses to shared memory before those of the copy engine and of wgmma. By every thread that made them,
-// before the barrier.
+// Orders ordinary accesses to shared memory before those of the copy engine and of wgmma. By every thread that made
+// them, before the barrier.
 __device__ inline void fence_async() {
   SWEETSPOT_SM90A("fence.proxy.async.shared::cta;" ::: "memory");
 }
@@ -123,8 +123,8 @@ __device__ inline void fence_async() {
 // `shared` is 128-byte aligned, 1024 where the map swizzles.
 __device__ inline void copy_box(void* shared, const CUtensorMap* map, int x, int y, MemoryBarrier* done) {
   SWEETSPOT_SM90A(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(
-          shared_address(shared)),
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::
+          "r"(shared_address(shared)),
       "l"(map), "r"(shared_address(done)), "r"(x), "r"(y)
       : "memory");
 }
@@ -156,8 +156,8 @@ __device__ inline void take_registers() {
   SWEETSPOT_SM90A("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(count));
 }
 
-// Asynchronous products of a warpgroup: wgmma_begin(); wgmma(...) ...; wgmma_commit(); wgmma_wait<left>(). The sums must
-// not be touched before the wait.
+// Asynchronous products of a warpgroup: wgmma_begin(); wgmma(...) ...; wgmma_commit(); wgmma_wait<left>(). The sums
+// must not be touched before the wait.
 __device__ inline void wgmma_begin() {
   SWEETSPOT_SM90A("wgmma.fence.sync.aligned;" ::: "memory");
 }
@@ -227,9 +227,9 @@ struct Wgmma<256, TransA, TransB> {
 #undef SWEETSPOT_SM90A
 
 // d (64, N) = a (64, 16) b (16, N) (+ d when add is 1), both factors bf16 in shared memory as matrix_descriptor() says.
-// Trans: the factor lies with its rows (of a) or columns (of b) next to each other instead of its k. Lane l of warp w has
-// rows 16 w + l / 4 and 8 more, and of each eight columns 2 (l % 4) and the next: d[4 j + 2 r + c] is row + 8 r, column
-// 8 j + 2 (l % 4) + c.
+// Trans: the factor lies with its rows (of a) or columns (of b) next to each other instead of its k. Lane l of warp w
+// has rows 16 w + l / 4 and 8 more, and of each eight columns 2 (l % 4) and the next: d[4 j + 2 r + c] is row + 8 r,
+// column 8 j + 2 (l % 4) + c.
 template <int N, int TransA, int TransB>
 __device__ inline void wgmma(float (&d)[N / 2], uint64_t a, uint64_t b, int add) {
   Wgmma<N, TransA, TransB>::run(d, a, b, add);

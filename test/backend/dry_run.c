@@ -19,7 +19,7 @@ int main(int count, char** arguments) {
   while (fread(&length, 4, 1, file) == 1) {
     if (length > 64 || fread(words, 4, length, file) != length) return 1;
     const uint32_t start = 0;
-    const SweetspotCudaProgram program = {1, words, &start, 1};
+    const SweetspotCudaProgram program = {1, words, &start, 1, 0xffffffffu, 0, 0};
     printf("%zu\n", entry()->dry_run(&program, bases));
   }
   return 0;

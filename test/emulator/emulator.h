@@ -1,12 +1,12 @@
-// Runs CUDA kernels on the CPU, so that native/cuda can be tested on a machine without a GPU. The headers in include/ stand
-// in for CUDA's own and for native/cuda/{ptx,launch}.cuh; everything else of native/cuda is compiled as it is, by a C++
-// compiler.
+// Runs CUDA kernels on the CPU, so that native/cuda can be tested on a machine without a GPU. The headers in include/
+// stand in for CUDA's own and for native/cuda/{ptx,launch}.cuh; everything else of native/cuda is compiled as it is, by
+// a C++ compiler.
 //
-// Every thread of a block is a fiber that runs until it must wait for others: at a barrier, at an instruction of a whole
-// warp, for an asynchronous copy. In which order fibers run, and whether asynchronous work happens as early or as late as
-// it may, follows from a seed (SWEETSPOT_EMULATOR_SEED): a kernel that lacks a barrier or a wait gives other numbers under
-// another seed. Blocks run one after the other. What cannot be told here: speed, memory order between proxies, and what
-// the hardware does where its manual is silent.
+// Every thread of a block is a fiber that runs until it must wait for others: at a barrier, at an instruction of a
+// whole warp, for an asynchronous copy. In which order fibers run, and whether asynchronous work happens as early or as
+// late as it may, follows from a seed (SWEETSPOT_EMULATOR_SEED): a kernel that lacks a barrier or a wait gives other
+// numbers under another seed. Blocks run one after the other. What cannot be told here: speed, memory order between
+// proxies, and what the hardware does where its manual is silent.
 //
 // A mistake that a GPU would answer with a wrong number or a hang (lanes that never meet, a block too large, misaligned
 // copies) ends the process with a message.
@@ -34,11 +34,12 @@ size_t shared_bytes();
 // Number of the calling thread in its block.
 unsigned thread();
 
-// Waits for `count` threads (0: all that have not ended) at barrier `id` of 16. Returns whether `vote` was true for any.
+// Waits for `count` threads (0: all that have not ended) at barrier `id` of 16. Returns whether `vote` was true for
+// any.
 bool barrier(unsigned id, unsigned count, bool vote = false);
 
-// Threads first .. first + 32 (or 128) that are in the mask meet. `mine` is what each brings; the last one to come calls
-// together(slots) once, where slots[i] is what thread first + i brought, or nullptr.
+// Threads first .. first + 32 (or 128) that are in the mask meet. `mine` is what each brings; the last one to come
+// calls together(slots) once, where slots[i] is what thread first + i brought, or nullptr.
 using Together = std::function<void(void* const* slots)>;
 void meet(const char* what, unsigned width, uint32_t mask, void* mine, const Together& together);
 

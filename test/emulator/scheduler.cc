@@ -67,7 +67,9 @@ struct Context {
     stack_pointer = top - 6;
     std::memset(stack_pointer, 0, 6 * sizeof(void*));
   }
-  static void change(Context& from, Context& to) { emulator_switch(&from.stack_pointer, to.stack_pointer); }
+  static void change(Context& from, Context& to) {
+    emulator_switch(&from.stack_pointer, to.stack_pointer);
+  }
 #else
   ucontext_t context;
   void prepare(uint8_t* stack, void (*entry)()) {
@@ -77,7 +79,9 @@ struct Context {
     context.uc_link = nullptr;
     makecontext(&context, entry, 0);
   }
-  static void change(Context& from, Context& to) { swapcontext(&from.context, &to.context); }
+  static void change(Context& from, Context& to) {
+    swapcontext(&from.context, &to.context);
+  }
 #endif
 };
 
@@ -270,7 +274,8 @@ void run_grid(const std::function<void()>& body, Index grid, Index size, size_t 
 bool barrier(unsigned id, unsigned count, bool vote) {
   Block& b = block();
   Barrier& at = b.barriers[id];
-  if (at.arrived > 0 && at.expected != count) fail("barrier %u is used for %u and for %u threads", id, at.expected, count);
+  if (at.arrived > 0 && at.expected != count)
+    fail("barrier %u is used for %u and for %u threads", id, at.expected, count);
   at.expected = count;
   at.vote |= vote;
   at.arrived++;

@@ -18,6 +18,13 @@ export interface Capabilities {
 /** Rows as words (see bindings/ops.json) and, for messages, how to print each of them. */
 export interface RowList {
   readonly words: Uint32Array;
+  /**
+   * Buffer that nothing but this Program reads, apart from the ranges in `kept`: a device may keep numbers there in a form
+   * of its own (CUDA: bf16, where they are only multiplied), or not at all.
+   */
+  readonly arena?: BufferId;
+  /** Ranges of bytes of the arena that are read after a run: from, to, from, to and so on. */
+  readonly kept?: readonly number[];
   /** Readable form of row `index`, for errors; optional. */
   describe?(index: number): string;
 }

@@ -47,7 +47,7 @@ export class DeviceBackend implements Backend {
 
   compile(program: RowList): ProgramId {
     try {
-      const id = this.#device.compile(program.words);
+      const id = this.#device.compile(program.words, program.arena, program.kept);
       this.#programs.set(id, program);
       return id;
     } catch (cause) {

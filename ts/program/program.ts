@@ -62,7 +62,12 @@ export class Program {
     }
     const describe = (index: number) => describeRow(words, names, index);
     try {
-      const id = backend.compile({ words, describe });
+      const kept = [...tape.outputs.values()].flatMap((tensor) => {
+        if (tensor.storage.kind === 'buffer') return [];
+        const from = plan.offsets.get(tensor.storage)! + tensor.offset;
+        return [from, from + sizeOf(tensor.shape) * bytesOf(tensor.dtype)];
+      });
+      const id = backend.compile({ words, arena, kept, describe });
       return new Program(name, backend, plan, words, rows.length, arena, id, names, new Map(tape.outputs));
     } catch (error) {
       backend.free(arena);

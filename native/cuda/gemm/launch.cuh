@@ -41,8 +41,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks) product_kerne
                   end - row,
                   p.n - col,
                   k1 - k0};
-  float* c = p.c + entry * p.stride_c;
-  const float* add = p.add == nullptr ? nullptr : p.add + entry * p.stride_c;
+  const size_t c = entry * p.stride_c;
   float* partial = split.partial + (static_cast<size_t>(part) * p.batch + entry) * p.m * p.n;
   multiply_tile<Shape, A, B, Math>(f, [&](int i, int j, float sum) {
     if (i >= f.rows || j >= f.cols) return;
@@ -50,11 +49,11 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks) product_kerne
       partial[static_cast<size_t>(row + i) * p.n + col + j] = sum;
       return;
     }
-    const size_t at = (row + i) * p.ldc + col + j;
+    const size_t at = c + (row + i) * p.ldc + col + j;
     float value = p.alpha * sum;
     if (p.bias != nullptr) value += p.bias[col + j];
-    if (add != nullptr) value += add[at];
-    c[at] = value;
+    if (p.add != nullptr) value += p.add[at];
+    p.c.put(at, value);
   });
 }
 

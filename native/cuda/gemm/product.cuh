@@ -20,7 +20,10 @@ struct Product {
   const float* b = nullptr;
   const float* bias = nullptr;
   const float* add = nullptr;
-  float* c = nullptr;
+  // The same factors in bf16, which products of that precision read instead.
+  const bf16* a_half = nullptr;
+  const bf16* b_half = nullptr;
+  Out c{};
   uint32_t batch = 1, m = 0, n = 0, k = 0;
   bool trans_a = false, trans_b = false;
   size_t lda = 0, ldb = 0, ldc = 0, stride_a = 0, stride_b = 0, stride_c = 0;

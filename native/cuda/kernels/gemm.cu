@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(256) sum_parts_kernel(Fault fault, Product p, 
     float value = p.alpha * sum;
     if (p.bias != nullptr) value += p.bias[col];
     if (p.add != nullptr) value += p.add[at];
-    p.c[at] = value;
+    p.c.put(at, value);
   }
 }
 
@@ -84,7 +84,8 @@ void multiply(Launch& l, Product p, Matmul precision) {
     left -= p.batch;
     p.a += p.batch * p.stride_a;
     p.b += p.batch * p.stride_b;
-    p.c += p.batch * p.stride_c;
+    if (p.a_half != nullptr) p.a_half += p.batch * p.stride_a, p.b_half += p.batch * p.stride_b;
+    p.c = p.c.from(p.batch * p.stride_c);
     if (p.add != nullptr) p.add += p.batch * p.stride_c;
     if (p.offsets != nullptr) p.offsets += p.batch;
     p.first_group += p.batch;
@@ -93,7 +94,7 @@ void multiply(Launch& l, Product p, Matmul precision) {
 
 void gemm(Launch& l, const GemmRow& row) {
   Product p;
-  p.a = l.f32(row.a), p.b = l.f32(row.b), p.c = l.f32(row.c);
+  p.a = l.f32(row.a), p.b = l.f32(row.b), p.c = l.out(row.c);
   p.bias = l.optional(row.bias), p.add = l.optional(row.add);
   p.batch = row.batch, p.m = row.m, p.n = row.n, p.k = row.k;
   p.trans_a = row.transA != 0, p.trans_b = row.transB != 0;
@@ -106,7 +107,9 @@ void gemm(Launch& l, const GemmRow& row) {
     p.m *= p.batch;
     p.batch = 1;
   }
-  multiply(l, p, row.precision == 1 ? Matmul::bf16 : l.matmul);
+  const Matmul precision = row.precision == 1 ? Matmul::bf16 : l.matmul;
+  if (precision == Matmul::bf16) p.a_half = l.factor(row.a), p.b_half = l.factor(row.b);
+  multiply(l, p, precision);
 }
 
 }  // namespace sweetspot::cuda

@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(kThreads)
 
 void grouped_gemm(Launch& l, const GroupedGemmRow& row) {
   Product p;
-  p.a = l.f32(row.a), p.b = l.f32(row.b), p.c = l.f32(row.c), p.add = l.optional(row.add);
+  p.a = l.f32(row.a), p.b = l.f32(row.b), p.c = l.out(row.c), p.add = l.optional(row.add);
   p.m = row.rows, p.n = row.n, p.k = row.k;
   p.trans_b = row.transB != 0;
   p.lda = row.k, p.ldb = p.trans_b ? row.k : row.n, p.ldc = row.n;
@@ -71,12 +71,14 @@ void grouped_gemm(Launch& l, const GroupedGemmRow& row) {
   p.group_tiles = tiles;
   launch(l, plan_groups_kernel, 1, kThreads, 0, l.fault(), l.i32(row.offsets), row.groups, row.rows, size, tiles,
          p.group_tile_count);
-  multiply(l, p, row.precision == 1 ? Matmul::bf16 : l.matmul);
+  const Matmul precision = row.precision == 1 ? Matmul::bf16 : l.matmul;
+  if (precision == Matmul::bf16) p.a_half = l.factor(row.a), p.b_half = l.factor(row.b);
+  multiply(l, p, precision);
 }
 
 void grouped_gemm_dw(Launch& l, const GroupedGemmDwRow& row) {
   Product p;
-  p.a = l.f32(row.a), p.b = l.f32(row.b), p.c = l.f32(row.dw), p.offsets = l.i32(row.offsets);
+  p.a = l.f32(row.a), p.b = l.f32(row.b), p.c = l.out(row.dw), p.offsets = l.i32(row.offsets);
   p.batch = row.groups, p.m = row.m, p.n = row.n, p.k = row.rows;
   p.trans_a = true;
   p.lda = row.m, p.ldb = row.n, p.ldc = row.n;
@@ -87,7 +89,9 @@ void grouped_gemm_dw(Launch& l, const GroupedGemmDwRow& row) {
     p.count = l.i32(row.count);
     launch(l, check_count_kernel, 1, 1, 0, l.fault(), p.offsets, p.count, row.groups);
   }
-  multiply(l, p, row.precision == 1 ? Matmul::bf16 : l.matmul);
+  const Matmul precision = row.precision == 1 ? Matmul::bf16 : l.matmul;
+  if (precision == Matmul::bf16) p.a_half = l.factor(row.a), p.b_half = l.factor(row.b);
+  multiply(l, p, precision);
 }
 
 }  // namespace sweetspot::cuda

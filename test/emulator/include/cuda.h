@@ -1,5 +1,5 @@
-// Tensor maps, which describe a matrix to the copy engine: the part of the driver's header that native/cuda uses. What the
-// driver's manual asks of a map is checked.
+// Tensor maps, which describe a matrix to the copy engine: the part of the driver's header that native/cuda uses. What
+// the driver's manual asks of a map is checked.
 #pragma once
 #include <cstdint>
 

@@ -138,7 +138,7 @@ inline int __float2int_rz(float x) {
 inline float __int2float_rz(int x) {
   const auto nearest = static_cast<float>(x);
   return std::fabs(static_cast<double>(nearest)) > std::fabs(static_cast<double>(x)) ? std::nextafter(nearest, 0.0f)
-                                                                                    : nearest;
+                                                                                     : nearest;
 }
 inline float __int2float_rn(int x) {
   return static_cast<float>(x);

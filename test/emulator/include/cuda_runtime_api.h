@@ -1,5 +1,5 @@
-// The functions of the CUDA runtime that native/cuda calls, over the memory and the thread of the host. A stream works at
-// once, or records into a graph while it captures.
+// The functions of the CUDA runtime that native/cuda calls, over the memory and the thread of the host. A stream works
+// at once, or records into a graph while it captures.
 #pragma once
 #include <cstddef>
 #include <functional>
@@ -30,8 +30,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
 cudaError_t cudaDriverGetVersion(int* version);
 cudaError_t cudaRuntimeGetVersion(int* version);
-cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, unsigned version, unsigned long long flags,
-                                             cudaDriverEntryPointQueryResult* result);
+cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, unsigned version,
+                                             unsigned long long flags, cudaDriverEntryPointQueryResult* result);
 cudaError_t cudaDeviceSynchronize();
 cudaError_t cudaGetLastError();
 const char* cudaGetErrorString(cudaError_t error);

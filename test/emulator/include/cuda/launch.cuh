@@ -10,9 +10,8 @@ inline uint8_t* dynamic_shared() {
 
 template <class... P, class... A>
 inline void start(cudaStream_t stream, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, A... arguments) {
-  emulator::enqueue(stream, [=] {
-    emulator::run_grid([&] { kernel(static_cast<P>(arguments)...); }, grid, block, shared);
-  });
+  emulator::enqueue(stream,
+                    [=] { emulator::run_grid([&] { kernel(static_cast<P>(arguments)...); }, grid, block, shared); });
 }
 
 }  // namespace sweetspot::cuda

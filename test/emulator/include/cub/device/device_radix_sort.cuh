@@ -8,8 +8,8 @@ namespace cub {
 
 struct DeviceRadixSort {
   template <class K, class V, class N>
-  static cudaError_t SortPairs(void* space, size_t& bytes, const K* keys, K* sorted_keys, const V* values, V* sorted_values,
-                               N count, int begin_bit, int end_bit, cudaStream_t stream) {
+  static cudaError_t SortPairs(void* space, size_t& bytes, const K* keys, K* sorted_keys, const V* values,
+                               V* sorted_values, N count, int begin_bit, int end_bit, cudaStream_t stream) {
     if (space == nullptr) {
       bytes = 256;
       return cudaSuccess;

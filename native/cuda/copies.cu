@@ -1,0 +1,236 @@
+#include <algorithm>
+
+#include "cuda/copies.h"
+#include "cuda/kernels/rows.cuh"
+
+namespace sweetspot::cuda {
+
+namespace {
+
+// Operands that a row multiplies in bf16, a bit each.
+uint32_t factors(Op op, const uint32_t* words, Matmul matmul) {
+  const auto both = [&](uint32_t precision) { return precision == 1 || matmul == Matmul::bf16 ? 3u : 0u; };
+  switch (op) {
+    case Op::gemm:
+      return both(GemmRow::decode(words).precision);
+    case Op::grouped_gemm:
+      return both(GroupedGemmRow::decode(words).precision);
+    case Op::grouped_gemm_dw:
+      return both(GroupedGemmDwRow::decode(words).precision);
+    case Op::attention:
+      return AttentionRow::decode(words).precision == 1 ? 1 : 0;
+    case Op::attention_backward:
+      return AttentionBackwardRow::decode(words).precision == 1 ? 3 : 0;
+    default:
+      return 0;
+  }
+}
+
+// The output that an op's kernel can also, or only, write in bf16 (Launch::out); -1: none.
+int direct_output(Op op) {
+  switch (op) {
+    case Op::gemm:
+    case Op::grouped_gemm:
+      return 4;  // c
+    default:
+      return -1;
+  }
+}
+
+// Eight numbers at a time; places of copies are aligned.
+__global__ void __launch_bounds__(kThreads) round_kernel(Fault fault, const float* x, bf16* y, size_t n) {
+  if (fault.failed()) return;
+  for (size_t i = flat_index() * 8; i < n; i += flat_stride() * 8) {
+    if (i + 8 <= n) {
+      const float4 a = *reinterpret_cast<const float4*>(x + i), b = *reinterpret_cast<const float4*>(x + i + 4);
+      const __nv_bfloat162 pairs[4] = {__floats2bfloat162_rn(a.x, a.y), __floats2bfloat162_rn(a.z, a.w),
+                                       __floats2bfloat162_rn(b.x, b.y), __floats2bfloat162_rn(b.z, b.w)};
+      *reinterpret_cast<uint4*>(y + i) = *reinterpret_cast<const uint4*>(pairs);
+    } else {
+      for (size_t j = i; j < n; j++) y[j] = __float2bfloat16_rn(x[j]);
+    }
+  }
+}
+
+struct Range {
+  uint32_t buffer;
+  size_t begin, end;
+  bool overlaps(const Copy& c) const { return buffer == c.buffer && begin < c.end && c.begin < end; }
+  bool inside(const Copy& c) const { return buffer == c.buffer && c.begin <= begin && end <= c.end; }
+  bool covers(const Copy& c) const { return buffer == c.buffer && begin <= c.begin && c.end <= end; }
+};
+
+class Planner {
+ public:
+  Planner(const SweetspotCudaProgram& program, Matmul matmul) : program_(program), matmul_(matmul) {}
+
+  CopyPlan plan() {
+    plan_.rows.resize(program_.rows);
+    for (uint32_t row = 0; row < program_.rows; row++) walk(row);
+    for (uint32_t i = 0; i < plan_.copies.size(); i++) decide(i);
+    place();
+    return std::move(plan_);
+  }
+
+ private:
+  const uint32_t* words(uint32_t row) const { return program_.words + program_.starts[row]; }
+
+  template <class F>
+  void each_operand(uint32_t row, F body) const {
+    const uint32_t* w = words(row);
+    for (const OpSpec& spec : op_specs) {
+      if (spec.code != (w[0] & 0xffff)) continue;
+      for (uint32_t i = 0; i < spec.operands; i++) {
+        if (w[1 + 2 * i] == 0xffffffffu) continue;
+        const int64_t elements = spec.extent(w, i);
+        if (elements <= 0) continue;
+        const size_t begin = static_cast<size_t>(w[2 + 2 * i]) << 6;
+        const size_t bytes = static_cast<size_t>(elements) * (spec.operand[i].dtype == Dtype::raw ? 1 : 4);
+        body(i, spec.operand[i].role, Range{w[1 + 2 * i], begin, begin + bytes});
+      }
+    }
+  }
+
+  void walk(uint32_t row) {
+    const uint32_t* w = words(row);
+    const uint32_t multiplied = factors(static_cast<Op>(w[0] & 0xffff), w, matmul_);
+    each_operand(row, [&](uint32_t i, Role role, const Range& range) {
+      if (role == Role::out) return;
+      if ((multiplied >> i & 1) != 0)
+        multiply(row, range, w[2 + 2 * i]);
+      else
+        keep(range);
+    });
+    each_operand(row, [&](uint32_t, Role role, const Range& range) {
+      if (role == Role::in) return;
+      for (uint32_t id : live_) {
+        Copy& copy = plan_.copies[id];
+        if (range.overlaps(copy) && !range.covers(copy)) copy.kept = true;
+      }
+      std::erase_if(live_, [&](uint32_t id) { return range.overlaps(plan_.copies[id]); });
+      add(row, range, true);
+    });
+  }
+
+  uint32_t add(uint32_t row, const Range& range, bool written) {
+    Copy copy{range.buffer, range.begin, range.end, row, row};
+    copy.written = written;
+    copy.kept = !written || range.buffer != program_.arena;
+    for (size_t k = 0; k < program_.kept_count; k++)
+      if (range.begin < program_.kept[2 * k + 1] && program_.kept[2 * k] < range.end) copy.kept = true;
+    plan_.copies.push_back(copy);
+    live_.push_back(static_cast<uint32_t>(plan_.copies.size() - 1));
+    return live_.back();
+  }
+
+  void keep(const Range& range) {
+    for (uint32_t id : live_)
+      if (range.overlaps(plan_.copies[id])) plan_.copies[id].kept = true;
+  }
+
+  void multiply(uint32_t row, const Range& range, uint32_t offset) {
+    auto found = std::find_if(live_.begin(), live_.end(), [&](uint32_t id) { return range.inside(plan_.copies[id]); });
+    uint32_t id;
+    if (found != live_.end()) {
+      id = *found;
+    } else {
+      keep(range);
+      id = add(row, range, false);
+    }
+    plan_.copies[id].used = true;
+    plan_.copies[id].last = row;
+    plan_.rows[row].factors.push_back({range.buffer, offset, id});
+  }
+
+  void decide(uint32_t id) {
+    Copy& copy = plan_.copies[id];
+    if (!copy.used) return;
+    RowCopies& row = plan_.rows[copy.first];
+    if (!copy.written) return row.before.push_back(id);
+    const int output = direct_output(static_cast<Op>(words(copy.first)[0] & 0xffff));
+    bool shared = false;
+    each_operand(copy.first, [&](uint32_t i, Role role, const Range& range) {
+      if (static_cast<int>(i) == output && range.covers(copy)) copy.direct = true;
+      // Numbers of half the size, written where others are still read.
+      if (role != Role::out && range.overlaps(copy)) shared = true;
+    });
+    if (!copy.direct) {
+      copy.kept = true;
+      return row.after.push_back(id);
+    }
+    copy.in_place = !copy.kept && !shared;
+    row.outputs.push_back({copy.buffer, static_cast<uint32_t>(copy.begin >> 6), id});
+  }
+
+  // The lowest free place during a copy's life, the largest first.
+  void place() {
+    std::vector<uint32_t> order;
+    for (uint32_t i = 0; i < plan_.copies.size(); i++)
+      if (plan_.copies[i].used && !plan_.copies[i].in_place) order.push_back(i);
+    const auto size = [&](const Copy& copy) { return ((copy.end - copy.begin) / 2 + 255) / 256 * 256; };
+    std::stable_sort(order.begin(), order.end(),
+                     [&](uint32_t a, uint32_t b) { return size(plan_.copies[a]) > size(plan_.copies[b]); });
+    std::vector<uint32_t> placed;  // by place
+    for (uint32_t id : order) {
+      Copy& copy = plan_.copies[id];
+      size_t at = 0;
+      for (uint32_t other : placed) {
+        const Copy& there = plan_.copies[other];
+        if (there.last < copy.first || copy.last < there.first) continue;
+        if (at + size(copy) <= there.place) break;
+        at = std::max(at, there.place + size(there));
+      }
+      copy.place = at;
+      plan_.bytes = std::max(plan_.bytes, at + size(copy));
+      placed.insert(
+          std::upper_bound(placed.begin(), placed.end(), id,
+                           [&](uint32_t a, uint32_t b) { return plan_.copies[a].place < plan_.copies[b].place; }),
+          id);
+    }
+  }
+
+  const SweetspotCudaProgram& program_;
+  const Matmul matmul_;
+  CopyPlan plan_;
+  std::vector<uint32_t> live_;
+};
+
+}  // namespace
+
+uint8_t* CopyPlan::address(uint32_t id, uint8_t* const* bases, uint8_t* base) const {
+  const Copy& copy = copies[id];
+  return copy.in_place ? bases[copy.buffer] + copy.begin : base + copy.place;
+}
+
+const bf16* Launch::factor(Ref ref) const {
+  if (dry) return reinterpret_cast<const bf16*>(256);
+  for (const Use& use : copies->rows[row].factors)
+    if (use.buffer == ref.buffer && use.offset == ref.offset) {
+      const size_t within = (static_cast<size_t>(ref.offset) << 6) - copies->copies[use.copy].begin;
+      return reinterpret_cast<const bf16*>(copies->address(use.copy, bases, copies_base) + within / 2);
+    }
+  return nullptr;
+}
+
+Out Launch::out(Ref ref) const {
+  if (dry || copies == nullptr) return {f32(ref), nullptr};
+  for (const Use& use : copies->rows[row].outputs)
+    if (use.buffer == ref.buffer && use.offset == ref.offset)
+      return {copies->copies[use.copy].kept ? f32(ref) : nullptr,
+              reinterpret_cast<bf16*>(copies->address(use.copy, bases, copies_base))};
+  return {f32(ref), nullptr};
+}
+
+void make_copy(Launch& l, uint32_t id) {
+  const Copy& copy = l.copies->copies[id];
+  const auto* from = reinterpret_cast<const float*>(l.bases[copy.buffer] + copy.begin);
+  const size_t n = (copy.end - copy.begin) / sizeof(float);
+  launch(l, round_kernel, flat_grid(l, ceil_div(n, 8)), kThreads, 0, l.fault(), from,
+         reinterpret_cast<bf16*>(l.copies->address(id, l.bases, l.copies_base)), n);
+}
+
+CopyPlan plan_copies(const SweetspotCudaProgram& program, Matmul matmul) {
+  return Planner(program, matmul).plan();
+}
+
+}  // namespace sweetspot::cuda
