@@ -1,11 +1,11 @@
-// clang-format over native/ and bindings/: checks, or rewrites with --write. Generated files are left alone.
+// clang-format over native/, bindings/ and test/emulator/: checks, or rewrites with --write. Generated files are left alone.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
-const files = ['native', 'bindings'].flatMap((folder) =>
+const files = ['native', 'bindings', 'test/emulator'].flatMap((folder) =>
   readdirSync(path.join(root, folder), { recursive: true })
     .filter((name) => /\.(cc|h|cu|cuh)$/.test(name) && !name.includes('.gen.'))
     .map((name) => path.join(folder, name)),

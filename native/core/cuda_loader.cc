@@ -78,9 +78,8 @@ class CudaExecutor final : public Executor {
   void read(void* target, const void* source, size_t bytes) override { api_.read(device_, target, source, bytes); }
 
   void run(const Program& program, uint8_t* const* bases, Latch& latch, const std::atomic<bool>&) override {
-    const SweetspotCudaProgram rows{program.id,           program.words.data(), program.starts.data(),
-                                    program.starts.size(), program.arena,        program.kept.data(),
-                                    program.kept.size() / 2};
+    const SweetspotCudaProgram rows{program.id,    program.words.data(), program.starts.data(),  program.starts.size(),
+                                    program.arena, program.kept.data(),  program.kept.size() / 2};
     SweetspotCudaError error;
     if (api_.run(device_, &rows, bases, &error) != 0) report(latch, error);
   }

@@ -49,8 +49,8 @@ struct Program {
   std::vector<uint32_t> words;
   std::vector<uint32_t> starts;
   std::vector<std::pair<uint32_t, uint64_t>> buffers;
-  // A buffer that nothing but this program reads, apart from the ranges of bytes (from, to) in `kept`: a device may keep
-  // numbers there in a form of its own, or not at all.
+  // A buffer that nothing but this program reads, apart from the ranges of bytes (from, to) in `kept`: a device may
+  // keep numbers there in a form of its own, or not at all.
   uint32_t arena = 0xffffffffu;
   std::vector<uint64_t> kept;
 };

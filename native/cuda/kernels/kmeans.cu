@@ -90,7 +90,7 @@ void kmeans_assign(Launch& l, const KmeansAssignRow& row) {
     l.scratch_used = used;  // bands follow each other and share what the product needs
     const uint32_t rows = row.rows - first < band ? row.rows - first : band;
     Product p;
-    p.a = x + static_cast<size_t>(first) * row.cols, p.b = centroids, p.bias = norms, p.c = scores;
+    p.a = x + static_cast<size_t>(first) * row.cols, p.b = centroids, p.bias = norms, p.c = {scores, nullptr};
     p.m = rows, p.n = row.clusters, p.k = row.cols;
     p.trans_b = true;
     p.lda = p.ldb = row.cols, p.ldc = row.clusters;
