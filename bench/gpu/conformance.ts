@@ -1,5 +1,5 @@
 // The conformance suite on one variant only, spread over processes: node dist/bench/gpu/conformance.js [variant]
-// [processes]. Prints a line an op, cases passed and the first failures; exits with 1 when a case failed. $OUT, when set,
+// [processes] [ops, separated by commas]. Prints a line an op, cases passed and the first failures; exits with 1 when a case failed. $OUT, when set,
 // gets conformance.json.
 import { fork } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -17,8 +17,9 @@ interface Outcome {
 
 /** Failures shown of an op; the rest are in the file. */
 const SHOWN = 3;
-const [name = 'cuda', given = '6'] = process.argv.slice(2);
+const [name = 'cuda', given = '6', only = ''] = process.argv.slice(2);
 const processes = Number(given);
+const chosen = Object.entries(CASES).filter(([op]) => only === '' || only.split(',').includes(op));
 
 /** Every `processes`-th case of every op, from the `share`-th on. */
 async function work(share: number): Promise<Outcome[]> {
@@ -26,7 +27,7 @@ async function work(share: number): Promise<Outcome[]> {
   if (variant === undefined) throw new Error(`no variant ${name}: ${VARIANTS.map((v) => v.name).join(', ')}`);
   const backend = variant.open(2);
   const outcomes: Outcome[] = [];
-  for (const [op, all] of Object.entries(CASES)) {
+  for (const [op, all] of chosen) {
     const cases = all.filter((_, i) => i % processes === share);
     const failures: string[] = [];
     for (const item of cases) {
@@ -46,7 +47,7 @@ if (process.send !== undefined) {
   const began = performance.now();
   const shares = await Promise.all(
     Array.from({ length: processes }, (_, share) => {
-      const child = fork(fileURLToPath(import.meta.url), [name, given], {
+      const child = fork(fileURLToPath(import.meta.url), [name, given, only], {
         env: { ...process.env, SHARE: String(share) },
       });
       return new Promise<Outcome[]>((resolve, reject) => {
@@ -60,7 +61,7 @@ if (process.send !== undefined) {
       });
     }),
   );
-  const table = Object.keys(CASES).map((op): Outcome => {
+  const table = chosen.map(([op]): Outcome => {
     const parts = shares.map((share) => share.find((outcome) => outcome.op === op)!);
     return {
       op,
