@@ -32,6 +32,32 @@ int direct_output(Op op) {
     case Op::gemm:
     case Op::grouped_gemm:
       return 4;  // c
+    case Op::swiglu:
+      return 1;  // y
+    case Op::add:
+    case Op::broadcast:
+    case Op::embedding:
+    case Op::rms_norm:
+    case Op::rope:
+      return 2;  // y
+    case Op::mul:
+    case Op::qk_norm:
+      return 3;  // y
+    case Op::combine_rows:
+      return 4;  // y
+    case Op::soft_cap_backward:
+    case Op::swiglu_backward:
+      return 2;  // dx
+    case Op::combine_rows_backward:
+      return 4;  // dx
+    case Op::rms_norm_backward:
+      return 6;  // dx
+    case Op::qk_norm_backward:
+      return 7;  // dx
+    case Op::cross_entropy:
+      return 4;  // dlogits
+    case Op::distill_cross_entropy:
+      return 6;  // dlogits
     default:
       return -1;
   }

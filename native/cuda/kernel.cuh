@@ -83,7 +83,7 @@ struct Out {
   bf16* half;
 
   // From element i on.
-  Out from(size_t i) const { return {f32 == nullptr ? nullptr : f32 + i, half == nullptr ? nullptr : half + i}; }
+  __host__ __device__ Out from(size_t i) const { return {f32 == nullptr ? nullptr : f32 + i, half == nullptr ? nullptr : half + i}; }
 #ifdef __CUDACC__
   __device__ void put(size_t i, float x) const {
     if (f32 != nullptr) f32[i] = x;
@@ -176,9 +176,7 @@ __device__ inline float block_sum(float x) {
   __syncthreads();
   if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
   __syncthreads();
-  float sum = 0;
-#pragma unroll
-  for (int i = 0; i < Threads / 32; i++) sum += part[i];
+  const float sum = warp_sum(threadIdx.x % 32 < Threads / 32 ? part[threadIdx.x % 32] : 0.0f);
   __syncthreads();
   return sum;
 }
@@ -189,9 +187,7 @@ __device__ inline float block_max(float x) {
   __syncthreads();
   if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
   __syncthreads();
-  float most = part[0];
-#pragma unroll
-  for (int i = 1; i < Threads / 32; i++) most = fmaxf(most, part[i]);
+  const float most = warp_max(threadIdx.x % 32 < Threads / 32 ? part[threadIdx.x % 32] : -INFINITY);
   __syncthreads();
   return most;
 }

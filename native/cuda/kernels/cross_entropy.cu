@@ -1,46 +1,53 @@
-// Cross entropy with its gradient in two sweeps over a row: maximum and sum of exponentials, then the gradient, which
-// may take the place of the logits. Nothing of the size of the logits is stored elsewhere.
+// Cross entropy with its gradient, which may take the place of the logits: maximum and sum of exponentials, then the
+// gradient. A row that fits in a block's registers is read once. Nothing of the size of the logits is stored elsewhere.
 #include "cuda/kernels/exp_sum.cuh"
 
 namespace sweetspot::cuda {
 namespace {
 
-template <int T>
-__global__ void __launch_bounds__(kThreads)
+template <class C>
+__global__ void __launch_bounds__(C::Members::threads)
     cross_entropy_kernel(Fault fault, const float* logits, const int32_t* targets, const float* scale, float* loss,
-                         float* dlogits, size_t rows, size_t vocab) {
+                         Out dlogits, bool gradient, size_t rows, size_t vocab) {
   if (fault.stopped()) return;
-  const size_t r = Team<T>::row();
+  const size_t r = C::Members::row();
   if (r >= rows) return;
-  const uint32_t lane = Team<T>::lane();
+  const bool first = C::Members::lane() == 0;
   const float* x = logits + r * vocab;
-  float* dx = dlogits == nullptr ? nullptr : dlogits + r * vocab;
+  const Out dx = dlogits.from(r * vocab);
   const int32_t target = targets[r];
   if (target < 0 || target >= static_cast<int64_t>(vocab)) {
-    if (target >= 0 && lane == 0) fault.raise(kTargetOutside, target, static_cast<uint32_t>(vocab));
-    if (lane == 0) loss[r] = 0;
-    for (size_t i = lane; dx != nullptr && i < vocab; i += T) dx[i] = 0;
+    if (target >= 0 && first) fault.raise(kTargetOutside, target, static_cast<uint32_t>(vocab));
+    if (first) loss[r] = 0;
+    if (gradient) each_pack<C>(vocab, [&](int, size_t i) { store(dx, i, Pack<C::W>{}); });
     return;
   }
-  // Read before any thread of the team writes over it: exp_sum ends with all of them meeting.
+  // Read before any thread of the team writes over it: they meet before they have the sum.
   const float chosen = x[target];
-  const ExpSum total = exp_sum<T>(x, vocab);
-  if (lane == 0) loss[r] = logf(total.sum) + (total.maximum - chosen);
-  if (dx == nullptr) return;
+  const ExpRow<C> e(x, vocab);
+  const ExpSum total = e.total;
+  if (first) loss[r] = logf(total.sum) + (total.maximum - chosen);
+  if (!gradient) return;
   const float s = scale == nullptr ? 1.0f : *scale, factor = s / total.sum;
-  for (size_t i = lane; i < vocab; i += T) {
-    const float e = expf(x[i] - total.maximum);
-    dx[i] = i == static_cast<size_t>(target) ? (e / total.sum - 1.0f) * s : e * factor;
-  }
+  each_pack<C>(vocab, [&](int k, size_t i) {
+    const Pack<C::W> some = e.get(k, i);
+    Pack<C::W> y = each([&](float v) { return v * factor; }, some);
+#pragma unroll
+    for (int j = 0; j < C::W; j++)
+      if (i + j == static_cast<uint32_t>(target)) y.at[j] = (some.at[j] / total.sum - 1.0f) * s;
+    store(dx, i, y);
+  });
 }
 
 }  // namespace
 
 void cross_entropy(Launch& l, const CrossEntropyRow& row) {
-  by_width(row.vocab, [&](auto team) {
-    constexpr int T = decltype(team)::value;
-    launch(l, cross_entropy_kernel<T>, Team<T>::grid(row.rows), kThreads, 0, l.fault(), l.f32(row.logits),
-           l.i32(row.targets), l.optional(row.scale), l.f32(row.loss), l.optional(row.dlogits), row.rows, row.vocab);
+  const bool gradient = row.dlogits.present();
+  by_row<kMostThreads>(row.vocab, [&](auto cut) {
+    using C = decltype(cut);
+    launch(l, cross_entropy_kernel<C>, C::Members::grid(row.rows), C::Members::threads, 0, l.fault(), l.f32(row.logits),
+           l.i32(row.targets), l.optional(row.scale), l.f32(row.loss), gradient ? l.out(row.dlogits) : Out{}, gradient,
+           row.rows, row.vocab);
   });
 }
 

@@ -1,13 +1,12 @@
 // csr_gemm: y = S b with S in compressed rows. One warp builds up to 128 columns of a row of y from the rows of b that
 // the entries name, entry by entry.
-#include "cuda/kernel.cuh"
+#include "cuda/kernels/rows.cuh"
 
 namespace sweetspot::cuda {
 
 namespace {
 
 constexpr int kWarps = 4;
-constexpr int kColumns = 4;  // of a lane, 32 apart
 
 __global__ void __launch_bounds__(256)
     check_pointers_kernel(Fault fault, const int32_t* indptr, uint32_t rows, uint32_t nnz) {
@@ -29,24 +28,34 @@ __global__ void __launch_bounds__(256)
     if (static_cast<uint32_t>(indices[i]) >= cols) fault.raise(kIdOutside, indices[i], cols);
 }
 
+// A warp reads 32 entries at once, which its lanes then pass round.
+template <class C>
 __global__ void __launch_bounds__(32 * kWarps)
     csr_gemm_kernel(Fault fault, const int32_t* indptr, const int32_t* indices, const float* values, const float* b,
                     float* y, uint32_t rows, uint32_t n) {
   if (fault.failed()) return;
-  const uint32_t row = blockIdx.x * kWarps + threadIdx.x / 32;
+  const uint32_t row = blockIdx.x * kWarps + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (row >= rows) return;
-  const uint32_t column = blockIdx.y * 32 * kColumns + threadIdx.x % 32;
-  float sum[kColumns] = {};
-  for (int32_t e = indptr[row]; e < indptr[row + 1]; e++) {
-    const float value = values[e];
-    const float* from = b + static_cast<size_t>(indices[e]) * n;
-#pragma unroll
-    for (int j = 0; j < kColumns; j++)
-      if (column + 32 * j < n) sum[j] = fmaf(value, from[column + 32 * j], sum[j]);
+  const size_t column = blockIdx.y * (C::V * C::step) + lane * C::W;
+  Pack<C::W> sums[C::V] = {};
+  const int32_t end = indptr[row + 1];
+  for (int32_t first = indptr[row]; first < end; first += 32) {
+    const int32_t count = min(end - first, 32);
+    const bool there = static_cast<int32_t>(lane) < count;
+    const int32_t index = there ? indices[first + lane] : 0;
+    const float value = there ? values[first + lane] : 0.0f;
+#pragma unroll 4
+    for (int32_t e = 0; e < count; e++) {
+      const float* from = b + static_cast<size_t>(__shfl_sync(0xffffffffu, index, e)) * n;
+      const float factor = __shfl_sync(0xffffffffu, value, e);
+      each_of<C::V>(column, C::step, n, [&](int k, size_t i) {
+        sums[k] = each([=](float v, float sum) { return fmaf(factor, v, sum); }, load<C::W>(from, i), sums[k]);
+      });
+    }
   }
-#pragma unroll
-  for (int j = 0; j < kColumns; j++)
-    if (column + 32 * j < n) y[static_cast<size_t>(row) * n + column + 32 * j] = sum[j];
+  each_of<C::V>(column, C::step, n, [&](int k, size_t i) {
+    store({y, nullptr}, static_cast<size_t>(row) * n + i, sums[k]);
+  });
 }
 
 }  // namespace
@@ -59,8 +68,15 @@ void csr_gemm(Launch& l, const CsrGemmRow& row) {
          row.rows, row.nnz);
   launch(l, check_columns_kernel, min(blocks, ceil_div(row.nnz, 256)), 256, 0, l.fault(), indptr, indices, row.rows,
          row.cols);
-  launch(l, csr_gemm_kernel, dim3(ceil_div(row.rows, kWarps), ceil_div(row.n, 32 * kColumns)), 32 * kWarps, 0,
-         l.fault(), indptr, indices, l.f32(row.values), l.f32(row.b), l.f32(row.y), row.rows, row.n);
+  const auto multiply = [&](auto cut) {
+    using C = decltype(cut);
+    launch(l, csr_gemm_kernel<C>, dim3(ceil_div(row.rows, kWarps), ceil_div(row.n, C::V * C::step)), 32 * kWarps, 0,
+           l.fault(), indptr, indices, l.f32(row.values), l.f32(row.b), l.f32(row.y), row.rows, row.n);
+  };
+  if (row.n % 4 == 0)
+    multiply(Cut<32, 4, 1>{});
+  else
+    multiply(Cut<32, 1, 4>{});
 }
 
 }  // namespace sweetspot::cuda

@@ -1,8 +1,10 @@
-// Element by element: fill, add, mul, broadcast, soft_cap. One pass over memory, four numbers a thread at a time.
+// Element by element: fill, add, mul, broadcast, soft_cap. One pass over memory.
 #include "cuda/kernels/rows.cuh"
 
 namespace sweetspot::cuda {
 namespace {
+
+constexpr int kMany = 2;  // packs of each operand that a thread reads at once
 
 struct Constant {
   float value;
@@ -30,80 +32,83 @@ struct SoftCapBackward {
   }
 };
 
-// y = f(a, b, c); an input that is nullptr is 0. y may be any of them. All begin at a multiple of 64 bytes.
-template <class F>
+// y = f(a, b, c), of which only the first Inputs are there and the others are 0. y may be any of them.
+template <int Inputs, class F>
 __global__ void __launch_bounds__(kThreads)
-    map_kernel(Fault fault, const float* a, const float* b, const float* c, float* y, size_t n, F f) {
+    map_kernel(Fault fault, const float* a, const float* b, const float* c, Out y, size_t n, F f) {
   if (fault.failed()) return;
-  const auto four = [](const float* p, size_t q) {
-    return p == nullptr ? make_float4(0, 0, 0, 0) : reinterpret_cast<const float4*>(p)[q];
+  const auto pick = [](int input, const float* p, size_t i, auto width) {
+    constexpr int W = decltype(width)::value;
+    return Inputs > input ? load<W>(p, i) : Pack<W>{};
   };
-  const auto one = [](const float* p, size_t i) { return p == nullptr ? 0.0f : p[i]; };
-  const size_t quads = n / 4;
-  for (size_t q = flat_index(); q < quads; q += flat_stride()) {
-    const float4 u = four(a, q), v = four(b, q), w = four(c, q);
-    reinterpret_cast<float4*>(y)[q] =
-        make_float4(f(u.x, v.x, w.x), f(u.y, v.y, w.y), f(u.z, v.z, w.z), f(u.w, v.w, w.w));
+  constexpr std::integral_constant<int, 4> four;
+  constexpr std::integral_constant<int, 1> one;
+  const size_t whole = n / 4 * 4, step = flat_stride() * 4;
+  for (size_t first = flat_index() * 4; first < whole; first += kMany * step) {
+    Pack<4> u[kMany], v[kMany], w[kMany];
+    each_of<kMany>(first, step, whole, [&](int k, size_t i) {
+      u[k] = pick(0, a, i, four), v[k] = pick(1, b, i, four), w[k] = pick(2, c, i, four);
+    });
+    each_of<kMany>(first, step, whole, [&](int k, size_t i) { store(y, i, each(f, u[k], v[k], w[k])); });
   }
-  const size_t i = quads * 4 + flat_index();
-  if (i < n) y[i] = f(one(a, i), one(b, i), one(c, i));
+  const size_t i = whole + flat_index();
+  if (i < n) store(y, i, each(f, pick(0, a, i, one), pick(1, b, i, one), pick(2, c, i, one)));
 }
 
-template <class F>
-void map(Launch& l, const float* a, const float* b, const float* c, float* y, size_t n, F f) {
-  launch(l, map_kernel<F>, flat_grid(l, (n + 3) / 4), kThreads, 0, l.fault(), a, b, c, y, n, f);
+template <int Inputs, class F>
+void map(Launch& l, const float* a, const float* b, const float* c, Out y, size_t n, F f) {
+  launch(l, map_kernel<Inputs, F>, flat_grid(l, (n + 3) / 4), kThreads, 0, l.fault(), a, b, c, y, n, f);
 }
 
 // Index is the narrowest type that counts the elements of y: a division of 64 bits would cost more than the memory.
-template <class Index>
-__global__ void __launch_bounds__(kThreads) broadcast_kernel(Fault fault, const float* x, const float* add, float* y,
+template <int W, class Index>
+__global__ void __launch_bounds__(kThreads) broadcast_kernel(Fault fault, const float* x, const float* add, Out y,
                                                              Index all, Index n, Index inner, float alpha) {
   if (fault.failed()) return;
-  for (size_t at = flat_index(); at < all; at += flat_stride()) {
+  for (size_t at = flat_index() * W; at < all; at += flat_stride() * W) {
     const Index line = static_cast<Index>(at) / inner, i = static_cast<Index>(at) - line * inner;
-    const float value = x[static_cast<size_t>(line / n) * inner + i];
-    y[at] = add == nullptr ? alpha * value : fmaf(alpha, value, add[at]);
+    const Pack<W> value = load<W>(x + static_cast<size_t>(line / n) * inner, i);
+    store(y, at, add == nullptr ? each([=](float v) { return alpha * v; }, value)
+                                : each([=](float v, float u) { return fmaf(alpha, v, u); }, value, load<W>(add, at)));
   }
 }
 
 }  // namespace
 
 void fill(Launch& l, const FillRow& row) {
-  map(l, nullptr, nullptr, nullptr, l.f32(row.y), row.n, Constant{row.value});
+  map<0>(l, nullptr, nullptr, nullptr, l.out(row.y), row.n, Constant{row.value});
 }
 
 void add(Launch& l, const AddRow& row) {
-  map(l, l.f32(row.a), l.f32(row.b), nullptr, l.f32(row.y), row.n, Combine{row.alpha, row.beta});
+  map<2>(l, l.f32(row.a), l.f32(row.b), nullptr, l.out(row.y), row.n, Combine{row.alpha, row.beta});
 }
 
 void mul(Launch& l, const MulRow& row) {
   const float *a = l.f32(row.a), *b = l.f32(row.b), *c = l.optional(row.add);
-  float* y = l.f32(row.y);
   if (c == nullptr)
-    map(l, a, b, nullptr, y, row.n, Product{});
+    map<2>(l, a, b, nullptr, l.out(row.y), row.n, Product{});
   else
-    map(l, a, b, c, y, row.n, ProductPlus{});
+    map<3>(l, a, b, c, l.out(row.y), row.n, ProductPlus{});
 }
 
 void soft_cap(Launch& l, const SoftCapRow& row) {
-  map(l, l.f32(row.x), nullptr, nullptr, l.f32(row.y), row.n, SoftCap{row.cap});
+  map<1>(l, l.f32(row.x), nullptr, nullptr, l.out(row.y), row.n, SoftCap{row.cap});
 }
 
 void soft_cap_backward(Launch& l, const SoftCapBackwardRow& row) {
-  map(l, l.f32(row.dy), l.f32(row.y), nullptr, l.f32(row.dx), row.n, SoftCapBackward{row.cap});
+  map<2>(l, l.f32(row.dy), l.f32(row.y), nullptr, l.out(row.dx), row.n, SoftCapBackward{row.cap});
 }
 
 void broadcast(Launch& l, const BroadcastRow& row) {
-  const float *x = l.f32(row.x), *add = l.optional(row.add);
-  float* y = l.f32(row.y);
   const size_t all = static_cast<size_t>(row.outer) * row.n * row.inner;
-  if (all < (size_t{1} << 32)) {
-    launch(l, broadcast_kernel<uint32_t>, flat_grid(l, all), kThreads, 0, l.fault(), x, add, y, all, row.n, row.inner,
-           row.alpha);
-  } else {
-    launch(l, broadcast_kernel<uint64_t>, flat_grid(l, all), kThreads, 0, l.fault(), x, add, y, all, row.n, row.inner,
-           row.alpha);
-  }
+  const auto spread = [&](auto kernel, size_t width) {
+    launch(l, kernel, flat_grid(l, ceil_div(all, width)), kThreads, 0, l.fault(), l.f32(row.x), l.optional(row.add),
+           l.out(row.y), all, row.n, row.inner, row.alpha);
+  };
+  if (row.inner % 4 == 0)
+    all >> 32 == 0 ? spread(broadcast_kernel<4, uint32_t>, 4) : spread(broadcast_kernel<4, uint64_t>, 4);
+  else
+    all >> 32 == 0 ? spread(broadcast_kernel<1, uint32_t>, 1) : spread(broadcast_kernel<1, uint64_t>, 1);
 }
 
 }  // namespace sweetspot::cuda

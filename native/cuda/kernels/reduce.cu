@@ -10,71 +10,89 @@ namespace {
 // Elements of a piece: along a row, and down a column.
 constexpr size_t kAlong = 8192, kDown = 512;
 constexpr uint32_t kColumns = 32;
+// Packs that a thread reads at once: sums of their own hide the latency of loads and additions.
+constexpr int kMany = 8;
+// Columns from which on packs of four leave no multiprocessor idle.
+constexpr size_t kWide = 65536;
+
+template <int Count>
+__device__ float sum_of(const float (&x)[Count]) {
+  float half[Count / 2];
+#pragma unroll
+  for (int k = 0; k < Count / 2; k++) half[k] = x[k] + x[k + Count / 2];
+  if constexpr (Count > 2)
+    return sum_of(half);
+  else
+    return half[0];
+}
 
 // y[p] = alpha * sum of piece p of x (+ add[p]), where every row of n has `pieces` pieces of `piece`. Square adds
 // squares.
-template <int T, bool Square>
+template <class C, bool Square>
 __global__ void __launch_bounds__(kThreads)
     sum_along_kernel(Fault fault, const float* x, size_t rows, size_t n, size_t piece, size_t pieces, float alpha,
                      const float* add, float* y) {
   if (fault.failed()) return;
-  const size_t p = Team<T>::row();
+  const size_t p = C::Members::row();
   if (p >= rows * pieces) return;
-  const size_t begin = p % pieces * piece, end = min(begin + piece, n);
-  const float* from = x + p / pieces * n;
-  // Four sums at once hide the latency of loads and additions.
-  float sums[4] = {};
-  for (size_t i = begin + Team<T>::lane(); i < end; i += 4 * T) {
+  const size_t begin = p % pieces * piece, count = min(piece, n - begin);
+  const float* from = x + p / pieces * n + begin;
+  float sums[kMany] = {};
+  for (size_t first = C::Members::lane() * C::W; first < count; first += kMany * C::step) {
+    Pack<C::W> some[kMany];
+    each_of<kMany>(first, C::step, count, [&](int k, size_t i) { some[k] = load<C::W>(from, i); });
+    each_of<kMany>(first, C::step, count, [&](int k, size_t) {
 #pragma unroll
-    for (int k = 0; k < 4; k++) {
-      if (i + k * T < end) {
-        const float value = from[i + k * T];
-        sums[k] = Square ? fmaf(value, value, sums[k]) : sums[k] + value;
-      }
-    }
+      for (int j = 0; j < C::W; j++)
+        sums[k] = Square ? fmaf(some[k].at[j], some[k].at[j], sums[k]) : sums[k] + some[k].at[j];
+    });
   }
-  const float total = Team<T>::sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
-  if (Team<T>::lane() == 0) y[p] = add == nullptr ? alpha * total : fmaf(alpha, total, add[p]);
+  const float total = C::Members::sum(sum_of(sums));
+  if (C::Members::lane() == 0) y[p] = add == nullptr ? alpha * total : fmaf(alpha, total, add[p]);
 }
 
-// y[o, piece, i] = alpha * sum of rows of one piece (+ add). A block owns 32 columns and adds up eight rows at a time.
+// y[o, piece, i] = alpha * sum of rows of one piece (+ add). A block owns 32 W columns and adds up eight rows at a time.
+template <int W>
 __global__ void __launch_bounds__(kThreads) sum_down_kernel(Fault fault, const float* x, size_t n, size_t inner,
                                                             size_t pieces, float alpha, const float* add, float* y) {
   if (fault.failed()) return;
   constexpr uint32_t lanes = kThreads / kColumns;
-  __shared__ float part[lanes][kColumns];
-  const size_t chunks = ceil_div(inner, kColumns), slab = blockIdx.x / chunks;
-  const size_t i = blockIdx.x % chunks * kColumns + threadIdx.x % kColumns;
-  const uint32_t lane = threadIdx.x / kColumns;
+  constexpr int many = kMany / W;
+  const auto plus = [](float a, float b) { return a + b; };
+  __shared__ Pack<W> part[lanes][kColumns];
+  const size_t chunks = ceil_div(inner, kColumns * W), slab = blockIdx.x / chunks;
+  const uint32_t lane = threadIdx.x / kColumns, column = threadIdx.x % kColumns;
+  const size_t i = (blockIdx.x % chunks * kColumns + column) * W;
   const size_t begin = slab % pieces * kDown, end = min(begin + kDown, n);
   const float* from = x + slab / pieces * n * inner + i;
-  float sums[4] = {};
-  if (i < inner) {
-    for (size_t j = begin + lane; j < end; j += 4 * lanes) {
+  Pack<W> sums[many] = {};
+  if (i < inner)
+    for (size_t j = begin + lane; j < end; j += many * lanes)
+      each_of<many>(j, lanes, end, [&](int k, size_t r) { sums[k] = each(plus, sums[k], load<W>(from, r * inner)); });
 #pragma unroll
-      for (uint32_t k = 0; k < 4; k++)
-        if (j + k * lanes < end) sums[k] += from[(j + k * lanes) * inner];
-    }
-  }
-  part[lane][threadIdx.x % kColumns] = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  for (int k = 1; k < many; k++) sums[0] = each(plus, sums[0], sums[k]);
+  part[lane][column] = sums[0];
   __syncthreads();
   if (lane != 0 || i >= inner) return;
-  float total = 0;
+  Pack<W> total = part[0][column];
 #pragma unroll
-  for (uint32_t k = 0; k < lanes; k++) total += part[k][threadIdx.x];
+  for (uint32_t k = 1; k < lanes; k++) total = each(plus, total, part[k][column]);
   const size_t at = slab * inner + i;
-  y[at] = add == nullptr ? alpha * total : fmaf(alpha, total, add[at]);
+  total = add == nullptr ? each([=](float v) { return alpha * v; }, total)
+                         : each([=](float v, float u) { return fmaf(alpha, v, u); }, total, load<W>(add, at));
+  store({y, nullptr}, at, total);
 }
 
 template <bool Square>
 void sum_along(Launch& l, const float* x, size_t rows, size_t n, float alpha, const float* add, float* y) {
   const size_t pieces = n > kAlong ? ceil_div(n, kAlong) : 1, piece = pieces > 1 ? kAlong : n;
   float* to = pieces == 1 ? y : static_cast<float*>(l.scratch(rows * pieces * sizeof(float)));
-  by_width(piece, [&](auto team) {
-    constexpr int T = decltype(team)::value;
-    launch(l, sum_along_kernel<T, Square>, Team<T>::grid(rows * pieces), kThreads, 0, l.fault(), x, rows, n, piece,
+  const auto sum = [&](auto cut) {
+    using C = decltype(cut);
+    launch(l, sum_along_kernel<C, Square>, C::Members::grid(rows * pieces), kThreads, 0, l.fault(), x, rows, n, piece,
            pieces, pieces == 1 ? alpha : 1.0f, pieces == 1 ? add : nullptr, to);
-  });
+  };
+  by_width(n % 4 == 0 ? piece : piece | 1, sum);
   if (pieces > 1) sum_along<false>(l, to, rows, pieces, alpha, add, y);
 }
 
@@ -82,8 +100,14 @@ void sum_down(Launch& l, const float* x, size_t outer, size_t n, size_t inner, f
               float* y) {
   const size_t pieces = n > kDown ? ceil_div(n, kDown) : 1;
   float* to = pieces == 1 ? y : static_cast<float*>(l.scratch(outer * pieces * inner * sizeof(float)));
-  launch(l, sum_down_kernel, static_cast<uint32_t>(outer * pieces * ceil_div(inner, kColumns)), kThreads, 0, l.fault(),
-         x, n, inner, pieces, pieces == 1 ? alpha : 1.0f, pieces == 1 ? add : nullptr, to);
+  const auto sum = [&](auto kernel, uint32_t columns) {
+    launch(l, kernel, static_cast<uint32_t>(outer * pieces * ceil_div(inner, columns)), kThreads, 0, l.fault(), x, n,
+           inner, pieces, pieces == 1 ? alpha : 1.0f, pieces == 1 ? add : nullptr, to);
+  };
+  if (inner % 4 == 0 && outer * pieces * inner >= kWide)
+    sum(sum_down_kernel<4>, 4 * kColumns);
+  else
+    sum(sum_down_kernel<1>, kColumns);
   if (pieces > 1) sum_down(l, to, outer, pieces, inner, alpha, add, y);
 }
 
@@ -121,14 +145,23 @@ struct Best {
   }
 };
 
-template <int T>
-__global__ void __launch_bounds__(kThreads)
-    argmax_kernel(Fault fault, const float* x, int32_t* y, size_t rows, uint32_t cols) {
+template <class C>
+__global__ void __launch_bounds__(C::Members::threads)
+    argmax_kernel(Fault fault, const float* x, int32_t* y, size_t rows, size_t cols) {
   if (fault.failed()) return;
-  const size_t r = Team<T>::row();
+  constexpr int T = C::T;
+  const size_t r = C::Members::row();
   if (r >= rows) return;
+  const float* from = x + r * cols;
   Best best{-INFINITY, 0xffffffffu};
-  for (uint32_t i = Team<T>::lane(); i < cols; i += T) best.meet(x[r * cols + i], i);
+  for (size_t first = C::Members::lane() * C::W; first < cols; first += kMany * C::step) {
+    Pack<C::W> some[kMany];
+    each_of<kMany>(first, C::step, cols, [&](int k, size_t i) { some[k] = load<C::W>(from, i); });
+    each_of<kMany>(first, C::step, cols, [&](int k, size_t i) {
+#pragma unroll
+      for (int j = 0; j < C::W; j++) best.meet(some[k].at[j], static_cast<uint32_t>(i) + j);
+    });
+  }
   for (int lane = 16; lane > 0; lane /= 2) {
     const float value = __shfl_xor_sync(0xffffffffu, best.value, lane);
     best.meet(value, __shfl_xor_sync(0xffffffffu, best.at, lane));
@@ -139,7 +172,7 @@ __global__ void __launch_bounds__(kThreads)
     __syncthreads();
     for (int k = 0; k < T / 32; k++) best.meet(part[k].value, part[k].at);
   }
-  if (Team<T>::lane() == 0) y[r] = best.at == 0xffffffffu ? 0 : static_cast<int32_t>(best.at);
+  if (C::Members::lane() == 0) y[r] = best.at == 0xffffffffu ? 0 : static_cast<int32_t>(best.at);
 }
 
 // Counts are integers, so here the order of addition is free.
@@ -170,11 +203,16 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void argmax(Launch& l, const ArgmaxRow& row) {
-  by_width(row.cols, [&](auto team) {
-    constexpr int T = decltype(team)::value;
-    launch(l, argmax_kernel<T>, Team<T>::grid(row.rows), kThreads, 0, l.fault(), l.f32(row.x), l.i32(row.y), row.rows,
-           row.cols);
-  });
+  const auto find = [&](auto cut) {
+    using C = decltype(cut);
+    launch(l, argmax_kernel<C>, C::Members::grid(row.rows), C::Members::threads, 0, l.fault(), l.f32(row.x),
+           l.i32(row.y), row.rows, row.cols);
+  };
+  // Decoding has one long row, which a small block would take long to read.
+  if (row.cols > 8192 && row.cols % 4 == 0)
+    find(Cut<kMostThreads, 4, 0>{});
+  else
+    by_width(row.cols, find);
 }
 
 void bincount(Launch& l, const BincountRow& row) {

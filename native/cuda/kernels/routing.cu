@@ -1,5 +1,5 @@
 // Routing of mixture layers: the k largest of a row's softmax, the choices sorted by expert, and the weighted sum of
-// what comes back. A warp owns a row; the sort is stable, so choices of one expert stay in their order.
+// what comes back. A team of threads owns a row; the sort is stable, so choices of one expert stay in their order.
 #include <cub/device/device_radix_sort.cuh>
 
 #include "cuda/kernels/rows.cuh"
@@ -128,46 +128,59 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+template <class C>
 __global__ void __launch_bounds__(kThreads)
-    combine_kernel(Fault fault, const float* x, const float* p, const int32_t* position, const float* add, float* y,
+    combine_kernel(Fault fault, const float* x, const float* p, const int32_t* position, const float* add, Out y,
                    size_t rows, uint32_t k, size_t cols) {
   if (fault.stopped()) return;
-  const size_t r = Team<32>::row();
+  constexpr int many = 4;
+  const size_t r = C::Members::row();
   if (r >= rows) return;
   for (uint32_t c = 0; c < k; c++) {
     const int32_t from = position[r * k + c];
     if (from < 0 || static_cast<size_t>(from) >= rows * k)
       return fault.raise(kIdOutside, from, static_cast<uint32_t>(rows * k));
   }
-  for (size_t i = Team<32>::lane(); i < cols; i += 32) {
-    float total = add == nullptr ? 0.0f : add[r * cols + i];
+  y = y.from(r * cols);
+  for (size_t first = C::Members::lane() * C::W; first < cols; first += many * C::step) {
+    Pack<C::W> total[many] = {};
+    if (add != nullptr)
+      each_of<many>(first, C::step, cols, [&](int n, size_t i) { total[n] = load<C::W>(add + r * cols, i); });
     for (uint32_t c = 0; c < k; c++) {
-      const float v = x[static_cast<size_t>(position[r * k + c]) * cols + i];
-      total = p == nullptr ? total + v : fmaf(p[r * k + c], v, total);
+      const float* from = x + position[r * k + c] * cols;
+      const float share = p == nullptr ? 1.0f : p[r * k + c];
+      each_of<many>(first, C::step, cols, [&](int n, size_t i) {
+        total[n] = each([=](float sum, float v) { return fmaf(share, v, sum); }, total[n], load<C::W>(from, i));
+      });
     }
-    y[r * cols + i] = total;
+    each_of<many>(first, C::step, cols, [&](int n, size_t i) { store(y, i, total[n]); });
   }
 }
 
-__global__ void __launch_bounds__(kThreads)
+template <class C>
+__global__ void __launch_bounds__(C::Members::threads)
     combine_backward_kernel(Fault fault, const float* dy, const float* x, const float* p, const int32_t* position,
-                            float* dx, float* dp, size_t rows, uint32_t k, size_t cols) {
+                            Out dx, float* dp, size_t rows, uint32_t k, size_t cols) {
   if (fault.stopped()) return;
-  const size_t r = Team<32>::row();
+  const size_t r = C::Members::row();
   if (r >= rows) return;
+  const Row<C> d(dy + r * cols, cols);
   for (size_t c = r * k; c < (r + 1) * k; c++) {
     const int32_t place = position[c];
     if (place < 0 || static_cast<size_t>(place) >= rows * k)
       return fault.raise(kIdOutside, place, static_cast<uint32_t>(rows * k));
-    const size_t at = static_cast<size_t>(place) * cols;
+    const float share = p[c];
+    const Row<C> v(x + place * cols, cols);
+    const Out to = dx.from(place * cols);
     float dot = 0;
-    for (size_t i = Team<32>::lane(); i < cols; i += 32) {
-      const float d = dy[r * cols + i];
-      dot = fmaf(d, x[at + i], dot);
-      dx[at + i] = p[c] * d;
-    }
-    dot = warp_sum(dot);
-    if (Team<32>::lane() == 0) dp[c] = dot;
+    each_pack<C>(cols, [&](int n, size_t i) {
+      const Pack<C::W> a = d.get(n, i), b = v.get(n, i);
+#pragma unroll
+      for (int j = 0; j < C::W; j++) dot = fmaf(a.at[j], b.at[j], dot);
+      store(to, i, each([=](float u) { return share * u; }, a));
+    });
+    dot = C::Members::sum(dot);
+    if (C::Members::lane() == 0) dp[c] = dot;
   }
 }
 
@@ -258,13 +271,19 @@ void route_sort(Launch& l, const RouteSortRow& row) {
 }
 
 void combine_rows(Launch& l, const CombineRowsRow& row) {
-  launch(l, combine_kernel, Team<32>::grid(row.rows), kThreads, 0, l.fault(), l.f32(row.x), l.optional(row.p),
-         l.i32(row.position), l.optional(row.add), l.f32(row.y), row.rows, row.k, row.cols);
+  by_width(row.cols, [&](auto cut) {
+    using C = decltype(cut);
+    launch(l, combine_kernel<C>, C::Members::grid(row.rows), kThreads, 0, l.fault(), l.f32(row.x), l.optional(row.p),
+           l.i32(row.position), l.optional(row.add), l.out(row.y), row.rows, row.k, row.cols);
+  });
 }
 
 void combine_rows_backward(Launch& l, const CombineRowsBackwardRow& row) {
-  launch(l, combine_backward_kernel, Team<32>::grid(row.rows), kThreads, 0, l.fault(), l.f32(row.dy), l.f32(row.x),
-         l.f32(row.p), l.i32(row.position), l.f32(row.dx), l.f32(row.dp), row.rows, row.k, row.cols);
+  by_row<kThreads>(row.cols, [&](auto cut) {
+    using C = decltype(cut);
+    launch(l, combine_backward_kernel<C>, C::Members::grid(row.rows), C::Members::threads, 0, l.fault(), l.f32(row.dy),
+           l.f32(row.x), l.f32(row.p), l.i32(row.position), l.out(row.dx), l.f32(row.dp), row.rows, row.k, row.cols);
+  });
 }
 
 void router_losses(Launch& l, const RouterLossesRow& row) {

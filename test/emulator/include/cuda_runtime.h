@@ -172,6 +172,10 @@ T atomicMax(T* at, std::type_identity_t<T> value) {
   return std::exchange(*at, std::max(*at, value));
 }
 template <class T>
+T atomicOr(T* at, std::type_identity_t<T> value) {
+  return std::exchange(*at, *at | value);
+}
+template <class T>
 T atomicCAS(T* at, std::type_identity_t<T> expected, std::type_identity_t<T> value) {
   const T found = *at;
   if (found == expected) *at = value;
