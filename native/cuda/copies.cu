@@ -63,6 +63,13 @@ int direct_output(Op op) {
   }
 }
 
+// Whether a row writes every number of its outputs' extents: a product may leave gaps between the rows of c.
+bool dense(Op op, const uint32_t* words) {
+  if (op != Op::gemm) return true;
+  const GemmRow row = GemmRow::decode(words);
+  return (row.m <= 1 || row.ldc == row.n) && (row.batch <= 1 || row.strideC == uint64_t{row.m} * row.n);
+}
+
 // Eight numbers at a time; places of copies are aligned.
 __global__ void __launch_bounds__(kThreads) round_kernel(Fault fault, const float* x, bf16* y, size_t n) {
   if (fault.failed()) return;
@@ -93,6 +100,10 @@ class Planner {
   CopyPlan plan() {
     plan_.rows.resize(program_.rows);
     for (uint32_t row = 0; row < program_.rows; row++) walk(row);
+    // What a run leaves behind may be what the next one begins with.
+    for (uint32_t id : live_)
+      for (const Range& range : carried_)
+        if (range.overlaps(plan_.copies[id])) plan_.copies[id].kept = true;
     for (uint32_t i = 0; i < plan_.copies.size(); i++) decide(i);
     place();
     return std::move(plan_);
@@ -122,16 +133,19 @@ class Planner {
     const uint32_t multiplied = factors(static_cast<Op>(w[0] & 0xffff), w, matmul_);
     each_operand(row, [&](uint32_t i, Role role, const Range& range) {
       if (role == Role::out) return;
+      const auto made = [&](uint32_t id) { return plan_.copies[id].written && range.inside(plan_.copies[id]); };
+      if (std::none_of(live_.begin(), live_.end(), made)) carried_.push_back(range);
       if ((multiplied >> i & 1) != 0)
         multiply(row, range, w[2 + 2 * i]);
       else
         keep(range);
     });
+    const bool whole = dense(static_cast<Op>(w[0] & 0xffff), w);
     each_operand(row, [&](uint32_t, Role role, const Range& range) {
       if (role == Role::in) return;
       for (uint32_t id : live_) {
         Copy& copy = plan_.copies[id];
-        if (range.overlaps(copy) && !range.covers(copy)) copy.kept = true;
+        if (range.overlaps(copy) && !(whole && range.covers(copy))) copy.kept = true;
       }
       std::erase_if(live_, [&](uint32_t id) { return range.overlaps(plan_.copies[id]); });
       add(row, range, true);
@@ -173,7 +187,9 @@ class Planner {
     if (!copy.used) return;
     RowCopies& row = plan_.rows[copy.first];
     if (!copy.written) return row.before.push_back(id);
-    const int output = direct_output(static_cast<Op>(words(copy.first)[0] & 0xffff));
+    const Op op = static_cast<Op>(words(copy.first)[0] & 0xffff);
+    // A copy of what lies in gaps is of older numbers, which only the kernel of ours reads.
+    const int output = dense(op, words(copy.first)) ? direct_output(op) : -1;
     bool shared = false;
     each_operand(copy.first, [&](uint32_t i, Role role, const Range& range) {
       if (static_cast<int>(i) == output && range.covers(copy)) copy.direct = true;
@@ -219,6 +235,7 @@ class Planner {
   const Matmul matmul_;
   CopyPlan plan_;
   std::vector<uint32_t> live_;
+  std::vector<Range> carried_;  // read, not or not only as a row before has written it
 };
 
 }  // namespace
@@ -230,12 +247,15 @@ uint8_t* CopyPlan::address(uint32_t id, uint8_t* const* bases, uint8_t* base) co
 
 const bf16* Launch::factor(Ref ref) const {
   if (dry) return reinterpret_cast<const bf16*>(256);
+  // Factors that begin at the same place may differ in length; the copy that reaches farthest is good for both.
+  const Use* found = nullptr;
+  const auto end = [&](const Use& use) { return copies->copies[use.copy].end; };
   for (const Use& use : copies->rows[row].factors)
-    if (use.buffer == ref.buffer && use.offset == ref.offset) {
-      const size_t within = (static_cast<size_t>(ref.offset) << 6) - copies->copies[use.copy].begin;
-      return reinterpret_cast<const bf16*>(copies->address(use.copy, bases, copies_base) + within / 2);
-    }
-  return nullptr;
+    if (use.buffer == ref.buffer && use.offset == ref.offset && (found == nullptr || end(use) > end(*found)))
+      found = &use;
+  if (found == nullptr) return nullptr;
+  const size_t within = (static_cast<size_t>(ref.offset) << 6) - copies->copies[found->copy].begin;
+  return reinterpret_cast<const bf16*>(copies->address(found->copy, bases, copies_base) + within / 2);
 }
 
 Out Launch::out(Ref ref) const {

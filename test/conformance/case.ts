@@ -114,6 +114,9 @@ export function sweep<T>(make: (n: number, base: number) => T, from = 0): T[] {
   return range(from, 33).flatMap((n) => [0, 64, 192].map((base) => make(n, base)));
 }
 
+/** Lengths of rows that kernels keep in registers, of every size that there is a kernel for, and two that are too long. */
+export const WIDE = [132, 260, 516, 772, 1004, 1500, 3000, 5000, 8000, 9000, 33_000];
+
 /** from, from + 1, ..., to */
 export const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 

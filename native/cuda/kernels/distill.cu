@@ -38,7 +38,7 @@ class Known {
   }
 
  private:
-  static constexpr uint32_t kWords = C::T;  // 32 C::T bits are enough where V > 0
+  static constexpr uint32_t kWords = C::T == 32 ? 32 : 1024;  // bits for all tokens where V > 0
   const int32_t* ids_;
   size_t k_;
   uint32_t* marks_;

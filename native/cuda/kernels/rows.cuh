@@ -12,7 +12,7 @@
 namespace sweetspot::cuda {
 
 constexpr int kThreads = 256;
-constexpr int kMostThreads = 1024;
+constexpr int kMostThreads = 512;
 
 // T threads that work on one row together: half a warp for narrow heads, a warp (eight rows a block) for narrow rows, a
 // whole block for wide ones. Every thread of a team gets the same bits from sum and max. A thread without a row may
@@ -144,7 +144,7 @@ void by_row(size_t cols, F&& pick) {
   if (packs <= 1536) return pick(Cut<kThreads, 4, 6>{});
   if (packs <= 2048) return pick(Cut<kThreads, 4, 8>{});
   if constexpr (Most > kThreads)
-    if (packs <= 8192) return pick(Cut<kMostThreads, 4, 8>{});
+    if (packs <= 8192) return pick(Cut<kMostThreads, 4, 16>{});
   pick(Cut<Most, 4, 0>{});
 }
 

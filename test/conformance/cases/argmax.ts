@@ -1,5 +1,5 @@
 // The first of the largest; NaN never wins.
-import { defineCases, sweep } from '../case.js';
+import { defineCases, sweep, WIDE } from '../case.js';
 import { integers, repeat, sprinkle } from '../generators.js';
 
 export const cases = defineCases({
@@ -8,6 +8,7 @@ export const cases = defineCases({
   length: () => 1,
   list: [
     ...sweep((cols, base) => ({ dims: { rows: 5, cols }, base })),
+    ...WIDE.map((cols) => ({ dims: { rows: 2, cols } })),
     { dims: { rows: 0, cols: 7 } },
     { dims: { rows: 40, cols: 70 }, inputs: { x: integers(0, 3) }, label: 'ties' },
     { dims: { rows: 3, cols: 50 }, inputs: { x: repeat([NaN]) }, label: 'nan alone' },

@@ -1,5 +1,5 @@
 // Loss and gradient over the logits; a negative target is no target.
-import { type CaseEntry, defineCases, product, sweep } from '../case.js';
+import { type CaseEntry, defineCases, product, sweep, WIDE } from '../case.js';
 import { idsOf, repeat, sprinkle, uniform } from '../generators.js';
 
 const shapes = [
@@ -25,6 +25,7 @@ export const cases = defineCases({
     ...product(shapes, optional).map(
       ([[rows, vocab], present]): CaseEntry<'cross_entropy'> => ({ dims: { rows, vocab }, with: present ?? [] }),
     ),
+    ...WIDE.map((vocab): CaseEntry<'cross_entropy'> => ({ dims: { rows: 3, vocab }, with: ['scale', 'dlogits'] })),
     { dims: { rows: 5, vocab: 40 }, with: ['dlogits'], inputs: { targets: repeat([-1]) }, label: 'no targets' },
     { dims: { rows: 5, vocab: 40 }, with: ['dlogits'], inputs: { targets: repeat([-100]) }, label: 'ignored' },
     {

@@ -1,5 +1,5 @@
 // Loss and gradient of a student over its logits, with a teacher's k tokens and the bucket for the rest.
-import { type CaseEntry, defineCases, type Generator, sweep } from '../case.js';
+import { type CaseEntry, defineCases, type Generator, sweep, WIDE } from '../case.js';
 import { idsOf, repeat, sprinkle, uniform } from '../generators.js';
 
 /** Different tokens in every row, as top-k gives them; every fifth row has no teacher. */
@@ -40,6 +40,7 @@ export const cases = defineCases({
     { dims: { rows: 65, vocab: 100, k: 8 }, scalars: { weight: 1, temperature: 1 } },
     { dims: { rows: 65, vocab: 100, k: 8 }, scalars: { weight: 0, temperature: 3 } },
     { dims: { rows: 3, vocab: 4099, k: 32 } },
+    ...WIDE.map((vocab): CaseEntry<'distill_cross_entropy'> => ({ dims: { rows: 3, vocab, k: 20 } })),
     { dims: { rows: 5, vocab: 40, k: 4 }, inputs: { targets: repeat([-1]) }, label: 'no targets' },
     { dims: { rows: 6, vocab: 20, k: 20 }, label: 'nothing left' },
     { dims: { rows: 6, vocab: 200, k: 4 }, inputs: { logits: uniform(3e4, 3e4 + 8) }, label: 'far from zero' },

@@ -11,6 +11,8 @@ const shapes = [
   [300, 33, 1000],
   [2000, 20, 3],
   [1500, 130, 64],
+  [1000, 132, 5],
+  [700, 260, 3],
 ] as const;
 
 export const cases = defineCases({

@@ -1,5 +1,5 @@
 // y = x * rstd * w
-import { defineCases, sweep } from '../case.js';
+import { defineCases, sweep, WIDE } from '../case.js';
 import { repeat, sprinkle, uniform } from '../generators.js';
 
 export const cases = defineCases({
@@ -10,6 +10,7 @@ export const cases = defineCases({
   list: [
     ...sweep((cols, base) => ({ dims: { rows: 3, cols }, base }), 1),
     ...[0, 1, 2, 17, 100].map((rows) => ({ dims: { rows, cols: 72 } })),
+    ...WIDE.map((cols) => ({ dims: { rows: 2, cols } })),
     { dims: { rows: 2, cols: 1000 }, inputs: { x: uniform(-1e-4, 1e-4) }, label: 'eps counts' },
     { dims: { rows: 2, cols: 40 }, inputs: { x: repeat([0]) }, label: 'zeros' },
     { dims: { rows: 2, cols: 500 }, inputs: { x: uniform(-1e4, 1e4) }, label: 'big' },

@@ -1,6 +1,6 @@
 // dx and dw of rms_norm; rstd is the one that belongs to x.
 import { apply } from '../../support/oracle/ops.js';
-import { type CaseEntry, defineCases, type Generator, sweep } from '../case.js';
+import { type CaseEntry, defineCases, type Generator, sweep, WIDE } from '../case.js';
 import { sprinkle, uniform } from '../generators.js';
 
 const rstd: Generator = ({ dims, drawn }) =>
@@ -22,6 +22,8 @@ export const cases = defineCases({
     ...[0, 1, 2, 17, 65, 300].map(
       (rows): CaseEntry<'rms_norm_backward'> => ({ dims: { rows, cols: 41 }, with: ['addw'] }),
     ),
+    ...WIDE.map((cols): CaseEntry<'rms_norm_backward'> => ({ dims: { rows: 9, cols }, with: ['add'] })),
+    { dims: { rows: 700, cols: 1028 }, with: ['addw'] },
     { dims: { rows: 33, cols: 40 }, with: ['add'] },
     { dims: { rows: 20, cols: 40 }, inputs: { dy: sprinkle([NaN, Infinity]) }, label: 'special' },
     { dims: { rows: 1024, cols: 256 }, with: ['add', 'addw'], large: true },

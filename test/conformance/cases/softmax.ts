@@ -1,5 +1,5 @@
 // Softmax of each row; minus infinity is a weight of zero, plus infinity and NaN poison their row.
-import { defineCases, sweep } from '../case.js';
+import { defineCases, sweep, WIDE } from '../case.js';
 import { repeat, sprinkle, uniform } from '../generators.js';
 
 export const cases = defineCases({
@@ -9,6 +9,7 @@ export const cases = defineCases({
   inputs: { x: uniform(-5, 5) },
   list: [
     ...sweep((cols, base) => ({ dims: { rows: 3, cols }, base })),
+    ...WIDE.map((cols) => ({ dims: { rows: 2, cols } })),
     ...[0, 1, 2, 65].map((rows) => ({ dims: { rows, cols: 70 } })),
     { dims: { rows: 4, cols: 300 }, inputs: { x: uniform(-1e4, 1e4) }, label: 'sharp' },
     { dims: { rows: 4, cols: 300 }, inputs: { x: uniform(1e4, 1e4 + 4) }, label: 'far from zero' },

@@ -1,6 +1,6 @@
 // dx = y * (dy - sum(dy * y)); y is a softmax.
 import { apply } from '../../support/oracle/ops.js';
-import { defineCases, type Generator, sweep } from '../case.js';
+import { defineCases, type Generator, sweep, WIDE } from '../case.js';
 import { sprinkle } from '../generators.js';
 
 const y: Generator = ({ random, count, dims }) => {
@@ -15,6 +15,7 @@ export const cases = defineCases({
   inputs: { y },
   list: [
     ...sweep((cols, base) => ({ dims: { rows: 3, cols }, base })),
+    ...WIDE.map((cols) => ({ dims: { rows: 2, cols } })),
     ...[0, 1, 2, 65].map((rows) => ({ dims: { rows, cols: 70 } })),
     { dims: { rows: 9, cols: 40 }, inputs: { dy: sprinkle([NaN, Infinity]) }, label: 'special' },
     { dims: { rows: 128, cols: 2048 }, large: true },

@@ -9,6 +9,7 @@ export const cases = defineCases({
   inputs: { x: uniform(-6, 6) },
   list: [
     ...sweep((cols, base) => ({ dims: { rows: 3, cols }, base })),
+    ...[132, 1500, 9000].map((cols) => ({ dims: { rows: 2, cols } })),
     ...[0, 1, 2, 65].map((rows) => ({ dims: { rows, cols: 40 } })),
     {
       dims: { rows: 3, cols: 100 },
