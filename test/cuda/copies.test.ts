@@ -1,0 +1,221 @@
+// Numbers that a Program only multiplies are kept in bf16 on a GPU (native/cuda/copies.h). That must not change a bit:
+// every op that can write them so, together with products of its output as one Program, against the same rows as Programs
+// of their own.
+import test, { type ExecutionContext } from 'ava';
+import { type Backend, cudaInfo, openBackend } from '../../ts/backend/index.js';
+import { encodeRow } from '../../ts/backend/rows.js';
+import type { Case } from '../conformance/case.js';
+import { gemmDims } from '../conformance/cases/gemm.js';
+import { CASES } from '../conformance/cases/index.js';
+import { drawInputs, sequence } from '../conformance/generators.js';
+import { type Layout, layOut, type Span } from '../conformance/layout.js';
+import { inPlaceChoices } from '../conformance/runner.js';
+
+/** The operand that an op can write in bf16: direct_output() of native/cuda/copies.cu. */
+const OUTPUTS = {
+  add: 'y',
+  broadcast: 'y',
+  combine_rows: 'y',
+  combine_rows_backward: 'dx',
+  cross_entropy: 'dlogits',
+  distill_cross_entropy: 'dlogits',
+  embedding: 'y',
+  mul: 'y',
+  qk_norm: 'y',
+  qk_norm_backward: 'dx',
+  rms_norm: 'y',
+  rms_norm_backward: 'dx',
+  rope: 'y',
+  soft_cap_backward: 'dx',
+  swiglu: 'y',
+  swiglu_backward: 'dx',
+} as const;
+
+/** Of the cases of an op, every so-manieth. */
+const STEP = 7;
+/** Columns of a product. */
+const WIDTH = 5;
+
+const available = 'name' in (cudaInfo() ?? {});
+let backend: Backend;
+
+test.before(() => {
+  if (available) backend = openBackend({ backend: 'cuda', matmul: 'fp32' });
+});
+test.after.always(async () => {
+  if (available) await backend.close();
+});
+
+/** False, and a line in the log, where there is no CUDA. */
+function can(t: ExecutionContext): boolean {
+  if (available) return true;
+  t.log('skipped: cuda is not available here');
+  t.pass();
+  return false;
+}
+
+/** Rows over the buffers of one run: the arena and one for everything else. */
+type Rows = (arena: number, rest: number) => Uint32Array[];
+
+interface Setting {
+  readonly arena: Uint8Array;
+  readonly rest: Uint8Array;
+  readonly rows: Rows;
+  /** Bytes of the arena that are read afterwards; undefined: every row is a Program of its own and has no arena. */
+  readonly kept?: readonly number[] | undefined;
+  readonly runs?: number;
+}
+
+/** Arena and rest after the runs. */
+async function after({ arena, rest, rows, kept, runs = 1 }: Setting): Promise<[Uint8Array, Uint8Array]> {
+  const [first, second] = [backend.alloc(arena.length), backend.alloc(rest.length)];
+  backend.write(first, 0, arena);
+  backend.write(second, 0, rest);
+  const words = rows(first, second);
+  const programs =
+    kept === undefined
+      ? words.map((row) => backend.compile({ words: row }))
+      : [backend.compile({ words: Uint32Array.from(words.flatMap((row) => [...row])), arena: first, kept })];
+  for (let run = 0; run < runs; run++) for (const program of programs) backend.run(program);
+  await backend.fence();
+  const images = await Promise.all([
+    backend.read(first, 0, arena.length),
+    backend.read(second, 0, rest.length),
+  ] as const);
+  for (const program of programs) backend.release(program);
+  backend.free(first);
+  backend.free(second);
+  return images;
+}
+
+function numbers(count: number, name: string): Uint8Array {
+  const random = sequence(name);
+  return new Uint8Array(Float32Array.from({ length: count }, () => 2 * random() - 1).buffer);
+}
+
+const same = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
+const bytesOf = (image: Uint8Array, { offset, bytes }: Span) => image.subarray(offset, offset + bytes);
+const round = (floats: number): number => Math.ceil(floats / 16) * 64;
+
+/** The row of a layout, two products with its output `span` (as it is, and transposed), and perhaps a row that reads it. */
+function withProducts(layout: Layout, span: Span, read: boolean): { rest: Uint8Array; rows: Rows } {
+  let k = Math.min(span.count, 512);
+  while (span.count % k !== 0) k--;
+  const m = span.count / k;
+  const factor = (Math.max(m, k) + 16) * WIDTH;
+  const places = [round(factor), round(factor) + round(m * WIDTH)];
+  const last = places[1]! + round(k * WIDTH);
+  const rest = new Uint8Array(last + round(span.count));
+  rest.set(numbers(factor, 'factor'));
+  const rows: Rows = (arena, other) => {
+    const x = { buffer: arena, offset: span.offset };
+    const b = { buffer: other, offset: 0 };
+    const [c, d, y] = [...places, last].map((offset) => ({ buffer: other, offset }));
+    const precision = 1;
+    return [
+      layout.words(arena),
+      encodeRow('gemm', { a: x, b, c: c! }, gemmDims(m, WIDTH, k, { precision }), { alpha: 1 }),
+      encodeRow('gemm', { a: x, b, c: d! }, gemmDims(k, WIDTH, m, { precision, transA: 1 }), { alpha: 1 }),
+      ...(read ? [encodeRow('add', { a: x, b: x, y: y! }, { n: span.count }, { alpha: 1, beta: 2 })] : []),
+    ];
+  };
+  return { rest, rows };
+}
+
+/** What differs, if anything. `host`: the input whose memory the output takes. */
+async function compare(item: Case, output: string, host?: string): Promise<string | undefined> {
+  const layout = layOut(item, drawInputs(item), host === undefined ? {} : { [output]: host });
+  const span = layout.spans.find(({ name }) => name === output);
+  if (span === undefined || span.count === 0) return undefined;
+  const others = layout.spans.filter(({ role, name }) => role !== 'in' && name !== output);
+  const keep = (spans: readonly Span[]) => spans.flatMap(({ offset, bytes }) => [offset, offset + bytes]);
+  for (const read of [false, true]) {
+    const setting = { arena: layout.image, ...withProducts(layout, span, read) };
+    const [image, results] = await after(setting);
+    for (const [how, kept] of [
+      ['multiplied', others],
+      ['kept', [...others, span]],
+    ] as const) {
+      const [arena, found] = await after({ ...setting, kept: keep(kept) });
+      if (!same(results, found)) return `${how}${read ? ' and read' : ''}: another result`;
+      const strange = others.find((other) => !same(bytesOf(image, other), bytesOf(arena, other)));
+      if (strange !== undefined) return `${how}: ${strange.name} differs`;
+      const [want, mine] = [bytesOf(image, span), bytesOf(arena, span)];
+      if (how === 'kept' || read) {
+        if (!same(want, mine)) return `${how}${read ? ' and read' : ''}: ${output} differs`;
+      } else if (host !== undefined) {
+        if (!same(mine, bytesOf(layout.image, span))) return `${host} was overwritten`;
+      } else if (same(want, mine)) return `${output} was written in float32, though it is only multiplied`;
+    }
+  }
+  return undefined;
+}
+
+for (const [op, output] of Object.entries(OUTPUTS)) {
+  test.serial(`${op} writes ${output} in bf16`, async (t) => {
+    if (!can(t)) return;
+    const cases: readonly Case[] = CASES[op as keyof typeof OUTPUTS];
+    const chosen = cases.filter((item, i) => !item.large && (i % STEP === 0 || i > cases.length - 30));
+    const failures: string[] = [];
+    for (const item of chosen) {
+      const hosts = inPlaceChoices(item).flatMap(([name, host]) => (name === output ? [host] : []));
+      for (const host of [undefined, ...hosts]) {
+        const message = await compare(item, output, host).catch((error: Error) => error.message);
+        if (message !== undefined) failures.push(`${item.name}${host ? ` on ${host}` : ''}: ${message}`);
+      }
+    }
+    t.deepEqual(failures, []);
+  });
+}
+
+/** Rows that once went wrong, or could: the same as one Program, run twice, and as Programs of their own. */
+async function holds(t: ExecutionContext, floats: number, rows: Rows): Promise<void> {
+  if (!can(t)) return;
+  const setting = { arena: numbers(floats, 'arena'), rest: numbers(floats, 'rest'), rows, runs: 2 };
+  const [, want] = await after(setting);
+  const [, found] = await after({ ...setting, kept: [] });
+  t.true(same(want, found));
+}
+
+/** y = 3 a + b, of n numbers. */
+const mixed = (n: number, buffers: readonly [number, number, number], offsets: readonly [number, number, number]) => {
+  const [a, b, y] = [0, 1, 2].map((i) => ({ buffer: buffers[i]!, offset: offsets[i]! * 4 }));
+  return encodeRow('add', { a: a!, b: b!, y: y! }, { n }, { alpha: 3, beta: 1 });
+};
+const half = (from: number, at: number, to: number, place: number, b: number, dims = gemmDims(4, 4, 4)) =>
+  encodeRow(
+    'gemm',
+    { a: { buffer: from, offset: at * 4 }, b: { buffer: b, offset: 0 }, c: { buffer: to, offset: place * 4 } },
+    { ...dims, precision: 1 },
+    { alpha: 1 },
+  );
+
+test.serial('a product that leaves gaps does not hide what lies in them', (t) =>
+  holds(t, 512, (arena, rest) => [
+    mixed(16, [rest, rest, arena], [0, 16, 32]),
+    half(arena, 32, rest, 256, rest),
+    // Rows 0 to 15 and 80 to 95 of a range that contains the numbers before.
+    half(rest, 0, arena, 0, rest, { ...gemmDims(2, 16, 4), ldc: 80 }),
+    mixed(16, [arena, rest, rest], [32, 0, 288]),
+  ]));
+
+test.serial('a factor in the gaps of a product is the older one', (t) =>
+  holds(t, 512, (arena, rest) => [
+    mixed(96, [rest, rest, arena], [0, 96, 0]),
+    half(rest, 0, arena, 0, rest, { ...gemmDims(2, 16, 4), ldc: 80 }),
+    half(arena, 32, rest, 256, rest),
+  ]));
+
+test.serial('factors that begin at one place and differ in length', (t) =>
+  holds(t, 512, (arena, rest) => [
+    mixed(32, [rest, rest, arena], [0, 16, 0]),
+    mixed(32, [rest, rest, arena], [32, 16, 32]),
+    half(arena, 0, rest, 256, arena, gemmDims(4, 8, 8)),
+  ]));
+
+test.serial('what a run leaves behind is there for the next', (t) =>
+  holds(t, 512, (arena, rest) => [
+    mixed(16, [arena, rest, rest], [0, 0, 256]),
+    mixed(16, [rest, rest, arena], [256, 32, 0]),
+    half(arena, 0, rest, 288, rest),
+  ]));
