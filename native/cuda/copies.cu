@@ -125,7 +125,8 @@ class Planner {
         if (!range.covers(copy)) copy.kept = true;
         if (copy.last == row || (!copy.reads.empty() && copy.reads.back().row == row)) copy.reused = true;
       }
-      std::erase_if(live_, [&](uint32_t id) { return range.overlaps(plan_.copies[id]); });
+      const auto over = [&](uint32_t id) { return range.overlaps(plan_.copies[id]); };
+      live_.erase(std::remove_if(live_.begin(), live_.end(), over), live_.end());
       plan_.copies[add(row, range, true)].result = makes_results(op, multiplied);
     });
   }
