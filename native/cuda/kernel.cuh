@@ -129,6 +129,7 @@ struct Launch {
   int sms = 1;  // multiprocessors: for grids of loops over tiles; never for what a sum adds up in which order
   Matmul matmul = Matmul::fp32;
   bool dry = false;
+  bool load = false;  // while dry: bring the kernels to the device
   const CopyPlan* copies = nullptr;
   uint8_t* copies_base = nullptr;
 
@@ -173,7 +174,11 @@ __host__ __device__ inline uint32_t ceil_div(uint64_t a, uint64_t b) {
 // launch(l, kernel<4>, grid, block, bytes of dynamic shared memory, arguments...). An empty grid launches nothing.
 template <class... P, class... A>
 inline void launch(Launch& l, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, A... arguments) {
-  if (l.dry || grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  if (l.dry) {
+    if (l.load) load(kernel, shared);
+    return;
+  }
   start(l.stream, kernel, grid, block, shared, arguments...);
 }
 
