@@ -17,9 +17,9 @@ __device__ inline uint8_t* dynamic_shared() {
 // Brings a kernel's code to the device, which CUDA does at its first use otherwise: that may be while a graph is captured.
 template <class... P>
 inline void load(void (*kernel)(P...), size_t shared) {
-  cudaFuncAttributes attributes;
+  cudaFuncAttributes attributes{};
   cudaFuncGetAttributes(&attributes, kernel);
-  if (shared > 48 * 1024)
+  if (shared > static_cast<size_t>(attributes.maxDynamicSharedSizeBytes))
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
 }
 
