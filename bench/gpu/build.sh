@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 arch=${1:-sm_90}
 objects=$(mktemp -d)
 ls native/cuda/*.cu native/cuda/*/*.cu | xargs -P "$(nproc)" -I{} sh -c \
-  'nvcc -std=c++20 -O3 -arch='"$arch"' -Xcompiler -fPIC,-fvisibility=hidden -I native -c {} -o '"$objects"'/$(basename {} .cu).o || exit 255'
+  'nvcc -std=c++17 -O3 -arch='"$arch"' -Xcompiler -fPIC,-fvisibility=hidden -I native -c {} -o '"$objects"'/$(basename {} .cu).o || exit 255'
 mkdir -p .gpu/build/Release
 nvcc -shared -cudart static -arch="$arch" "$objects"/*.o -o .gpu/build/Release/sweetspot_cuda.so
 rm -r "$objects"

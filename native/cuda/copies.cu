@@ -70,6 +70,19 @@ bool dense(Op op, const uint32_t* words) {
   return (row.m <= 1 || row.ldc == row.n) && (row.batch <= 1 || row.strideC == uint64_t{row.m} * row.n);
 }
 
+// Operands that an op's kernel also takes in bf16 (Launch::in), a bit each.
+uint32_t either(Op op) {
+  switch (op) {
+    default:
+      return 0;
+  }
+}
+
+// Whether what a row makes may be rounded to bf16: sums of products of bf16 numbers.
+bool makes_results(Op op, uint32_t multiplied) {
+  return multiplied != 0 && (op == Op::gemm || op == Op::grouped_gemm || op == Op::attention_backward);
+}
+
 // Eight numbers at a time; places of copies are aligned.
 __global__ void __launch_bounds__(kThreads) round_kernel(Fault fault, const float* x, bf16* y, size_t n) {
   if (fault.failed()) return;
@@ -130,26 +143,39 @@ class Planner {
 
   void walk(uint32_t row) {
     const uint32_t* w = words(row);
-    const uint32_t multiplied = factors(static_cast<Op>(w[0] & 0xffff), w, matmul_);
+    const Op op = static_cast<Op>(w[0] & 0xffff);
+    const uint32_t multiplied = factors(op, w, matmul_);
     each_operand(row, [&](uint32_t i, Role role, const Range& range) {
       if (role == Role::out) return;
-      const auto made = [&](uint32_t id) { return plan_.copies[id].written && range.inside(plan_.copies[id]); };
-      if (std::none_of(live_.begin(), live_.end(), made)) carried_.push_back(range);
+      Copy* made = holder(range);
+      if (made == nullptr) carried_.push_back(range);
       if ((multiplied >> i & 1) != 0)
         multiply(row, range, w[2 + 2 * i]);
+      else if (made != nullptr && (either(op) >> i & 1) != 0)
+        made->reads.push_back({row, w[2 + 2 * i]});
       else
         keep(range);
     });
-    const bool whole = dense(static_cast<Op>(w[0] & 0xffff), w);
+    const bool whole = dense(op, w);
     each_operand(row, [&](uint32_t, Role role, const Range& range) {
       if (role == Role::in) return;
       for (uint32_t id : live_) {
         Copy& copy = plan_.copies[id];
-        if (range.overlaps(copy) && !(whole && range.covers(copy))) copy.kept = true;
+        if (!range.overlaps(copy)) continue;
+        if (!whole || !range.covers(copy)) copy.kept = true;
+        if (copy.last == row || (!copy.reads.empty() && copy.reads.back().row == row)) copy.reused = true;
       }
-      std::erase_if(live_, [&](uint32_t id) { return range.overlaps(plan_.copies[id]); });
-      add(row, range, true);
+      const auto over = [&](uint32_t id) { return range.overlaps(plan_.copies[id]); };
+      live_.erase(std::remove_if(live_.begin(), live_.end(), over), live_.end());
+      plan_.copies[add(row, range, true)].result = makes_results(op, multiplied);
     });
+  }
+
+  // What a range of bytes is now, if it is part of what one row made.
+  Copy* holder(const Range& range) {
+    for (uint32_t id : live_)
+      if (Copy& copy = plan_.copies[id]; copy.written && range.inside(copy)) return &copy;
+    return nullptr;
   }
 
   uint32_t add(uint32_t row, const Range& range, bool written) {
@@ -179,11 +205,22 @@ class Planner {
     }
     plan_.copies[id].used = true;
     plan_.copies[id].last = row;
-    plan_.rows[row].factors.push_back({range.buffer, offset, id});
+    plan_.rows[row].inputs.push_back({range.buffer, offset, id});
   }
 
   void decide(uint32_t id) {
     Copy& copy = plan_.copies[id];
+    if (!copy.reads.empty()) {
+      if (copy.result && !copy.kept) {
+        copy.used = true;
+        for (const Read& read : copy.reads) {
+          plan_.rows[read.row].inputs.push_back({copy.buffer, read.offset, id});
+          copy.last = std::max(copy.last, read.row);
+        }
+      } else {
+        copy.kept = true;
+      }
+    }
     if (!copy.used) return;
     RowCopies& row = plan_.rows[copy.first];
     if (!copy.written) return row.before.push_back(id);
@@ -200,7 +237,7 @@ class Planner {
       copy.kept = true;
       return row.after.push_back(id);
     }
-    copy.in_place = !copy.kept && !shared;
+    copy.in_place = !copy.kept && !copy.reused && !shared;
     row.outputs.push_back({copy.buffer, static_cast<uint32_t>(copy.begin >> 6), id});
   }
 
@@ -235,7 +272,7 @@ class Planner {
   const Matmul matmul_;
   CopyPlan plan_;
   std::vector<uint32_t> live_;
-  std::vector<Range> carried_;  // read, not or not only as a row before has written it
+  std::vector<Range> carried_;  // read, though no row before wrote all of it at once
 };
 
 }  // namespace
@@ -245,17 +282,25 @@ uint8_t* CopyPlan::address(uint32_t id, uint8_t* const* bases, uint8_t* base) co
   return copy.in_place ? bases[copy.buffer] + copy.begin : base + copy.place;
 }
 
-const bf16* Launch::factor(Ref ref) const {
-  if (dry) return reinterpret_cast<const bf16*>(256);
-  // Factors that begin at the same place may differ in length; the copy that reaches farthest is good for both.
+const bf16* Launch::copy_of(Ref ref) const {
+  // Operands that begin at the same place may differ in length; the copy that reaches farthest is good for both.
   const Use* found = nullptr;
   const auto end = [&](const Use& use) { return copies->copies[use.copy].end; };
-  for (const Use& use : copies->rows[row].factors)
+  for (const Use& use : copies->rows[row].inputs)
     if (use.buffer == ref.buffer && use.offset == ref.offset && (found == nullptr || end(use) > end(*found)))
       found = &use;
   if (found == nullptr) return nullptr;
   const size_t within = (static_cast<size_t>(ref.offset) << 6) - copies->copies[found->copy].begin;
   return reinterpret_cast<const bf16*>(copies->address(found->copy, bases, copies_base) + within / 2);
+}
+
+const bf16* Launch::factor(Ref ref) const {
+  return dry ? reinterpret_cast<const bf16*>(256) : copy_of(ref);
+}
+
+In Launch::in(Ref ref) const {
+  const bf16* half = dry || copies == nullptr ? nullptr : copy_of(ref);
+  return half != nullptr ? In{nullptr, half} : In{f32(ref), nullptr};
 }
 
 Out Launch::out(Ref ref) const {

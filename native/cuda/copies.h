@@ -1,7 +1,12 @@
-// Factors of products in bf16. The rows of a Program multiply float32 numbers rounded to bf16 (`precision`); rounding
-// is done once, where a number is made or before it is first multiplied, and products read the copies. Where nothing
-// else reads the float32 numbers they are not even written. All of this follows from the rows, before anything runs,
-// and changes no result: a product sees the same bits as if it rounded its factors itself.
+// Which numbers of a Program are kept in bf16. All of it follows from the rows, before anything runs.
+//
+// Factors: rows multiply float32 numbers rounded to bf16 (`precision`). Rounding is done once, where a number is made
+// or before it is first multiplied, and products read the copies. Where nothing else reads the float32 numbers they are
+// not even written. This changes no result: a product sees the same bits as if it rounded its factors itself.
+//
+// Results: what such a product makes for elementwise rows alone (the input of SwiGLU, of a rotation, the gradient that
+// a norm takes; not what is added to the residual stream) is kept in bf16 only, as mixed precision elsewhere has it,
+// where it lies in the Program's arena. This rounds once more than the CPU does, and halves most of what a step moves.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -13,21 +18,29 @@ namespace sweetspot::cuda {
 
 enum class Matmul : uint8_t;
 
+// A row's operand, by its offset in units of 64 bytes.
+struct Read {
+  uint32_t row, offset;
+};
+
 // Float32 numbers in a buffer, from when a row writes them (or something before the Program did) until they are written
 // again, and the copy of them.
 struct Copy {
   uint32_t buffer;
-  size_t begin, end;      // bytes of the float32 numbers
-  uint32_t first, last;   // rows: the copy is made before or by `first`, `last` multiplies it
-  bool used = false;      // a product reads it; otherwise there is no copy
-  bool written = false;   // row `first` writes these numbers, else a kernel of ours reads them before it
-  bool kept = false;      // the float32 numbers are read too
-  bool direct = false;    // row `first` itself writes the copy
-  bool in_place = false;  // the copy lies where the float32 numbers would
-  size_t place = 0;       // else where it lies among the copies, in bytes
+  size_t begin, end;             // bytes of the float32 numbers
+  uint32_t first, last;          // rows: the copy is made before or by `first`, `last` multiplies it
+  bool used = false;             // a product reads it; otherwise there is no copy
+  bool written = false;          // row `first` writes these numbers, else a kernel of ours reads them before it
+  bool kept = false;             // the float32 numbers are read too
+  bool result = false;           // made by a product in bf16: what reads it may take the copy for it
+  bool reused = false;           // a row that reads it puts an output in its place
+  std::vector<Read> reads = {};  // by rows that take float32 or bf16
+  bool direct = false;           // row `first` itself writes the copy
+  bool in_place = false;         // the copy lies where the float32 numbers would
+  size_t place = 0;              // else where it lies among the copies, in bytes
 };
 
-// What a row's operand is: a factor, read from a copy, or an output, which may have to be written to one.
+// An operand of a row that is read from a copy or written to one.
 struct Use {
   uint32_t buffer;
   uint32_t offset;  // as in Ref
@@ -35,7 +48,7 @@ struct Use {
 };
 
 struct RowCopies {
-  std::vector<Use> factors;
+  std::vector<Use> inputs;
   std::vector<Use> outputs;             // with direct copies only
   std::vector<uint32_t> before, after;  // copies made by a kernel of ours before and after the row
 };

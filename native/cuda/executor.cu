@@ -188,6 +188,7 @@ bool Executor::capture(const SweetspotCudaProgram& program, uint8_t* const* base
   l.sms = sms_;
   l.matmul = matmul_;
   l.dry = true;
+  l.load = true;
   l.scratch_base = reinterpret_cast<uint8_t*>(256);
   const CopyPlan copies = plan_copies(program, matmul_);
   if (!reserve(copies.bytes + dry_run(l, program))) return false;

@@ -77,6 +77,25 @@ enum class Matmul : uint8_t { fp32, tf32, bf16 };
 
 struct CopyPlan;  // copies.h
 
+// An input in float32 or, where its f32 is nullptr, in bf16.
+struct In {
+  const float* f32;
+  const bf16* half;
+
+#ifdef __CUDACC__
+  __device__ float get(size_t i) const {
+    return f32 != nullptr ? f32[i] : __bfloat162float(half[i]);
+  }
+  // Elements i to i + 3, where i is a multiple of 4 and the rows are aligned.
+  __device__ float4 get4(size_t i) const {
+    if (f32 != nullptr) return *reinterpret_cast<const float4*>(f32 + i);
+    const uint2 pairs = *reinterpret_cast<const uint2*>(half + i);
+    return make_float4(__uint_as_float(pairs.x << 16), __uint_as_float(pairs.x & 0xffff0000u),
+                       __uint_as_float(pairs.y << 16), __uint_as_float(pairs.y & 0xffff0000u));
+  }
+#endif
+};
+
 // Where a kernel puts an output: float32, bf16 for products to read, or both; at least one of them is there.
 struct Out {
   float* f32;
@@ -110,6 +129,7 @@ struct Launch {
   int sms = 1;  // multiprocessors: for grids of loops over tiles; never for what a sum adds up in which order
   Matmul matmul = Matmul::fp32;
   bool dry = false;
+  bool load = false;  // while dry: bring the kernels to the device
   const CopyPlan* copies = nullptr;
   uint8_t* copies_base = nullptr;
 
@@ -120,6 +140,8 @@ struct Launch {
   float* optional(Ref ref) const { return ref.present() ? f32(ref) : nullptr; }
   // The copy of a factor that the row multiplies in bf16 (copies.h); element i of the operand is number i of it.
   const bf16* factor(Ref ref) const;
+  // An operand that copies.cu lists as one that may be in bf16.
+  In in(Ref ref) const;
   // Where an output goes. Only the output that copies.cu names for the op may lack float32.
   Out out(Ref ref) const;
   Fault fault() const { return {error, static_cast<unsigned long long>(program & 0xffffffu) << 32 | row}; }
@@ -136,6 +158,7 @@ struct Launch {
   size_t scratch_used = 0;
 
  private:
+  const bf16* copy_of(Ref ref) const;
   uint8_t* address(Ref ref) const { return bases[ref.buffer] + (static_cast<size_t>(ref.offset) << 6); }
 };
 
@@ -151,7 +174,11 @@ __host__ __device__ inline uint32_t ceil_div(uint64_t a, uint64_t b) {
 // launch(l, kernel<4>, grid, block, bytes of dynamic shared memory, arguments...). An empty grid launches nothing.
 template <class... P, class... A>
 inline void launch(Launch& l, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, A... arguments) {
-  if (l.dry || grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  if (l.dry) {
+    if (l.load) load(kernel, shared);
+    return;
+  }
   start(l.stream, kernel, grid, block, shared, arguments...);
 }
 

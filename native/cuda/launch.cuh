@@ -14,10 +14,17 @@ __device__ inline uint8_t* dynamic_shared() {
   return shared_memory;
 }
 
+// Brings a kernel's code to the device, which CUDA does at its first use otherwise: that may be while a graph is captured.
+template <class... P>
+inline void load(void (*kernel)(P...), size_t shared) {
+  cudaFuncAttributes attributes{};
+  cudaFuncGetAttributes(&attributes, kernel);
+  if (shared > static_cast<size_t>(attributes.maxDynamicSharedSizeBytes))
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+}
+
 template <class... P, class... A>
 inline void start(cudaStream_t stream, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, A... arguments) {
-  if (shared > 48 * 1024)
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
   kernel<<<grid, block, shared, stream>>>(static_cast<P>(arguments)...);
 }
 #endif

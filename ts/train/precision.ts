@@ -8,9 +8,10 @@ import { SweetspotError } from '../backend/errors.js';
 export type { Precision };
 export const PRECISIONS: readonly Precision[] = ['fp32', 'bf16'];
 
-/** What was asked for, or bf16 where the processor has instructions for it. Throws SWEETSPOT_USAGE for any other word. */
+/** What was asked for, or bf16 where the device has instructions for it (every GPU that is supported). Throws SWEETSPOT_USAGE for any other word. */
 export function choosePrecision(backend: Backend, asked?: Precision): Precision {
-  if (asked === undefined) return backend.capabilities.isa === 'avx512_bf16' ? 'bf16' : 'fp32';
+  if (asked === undefined)
+    return backend.name === 'cuda' || backend.capabilities.isa === 'avx512_bf16' ? 'bf16' : 'fp32';
   if (!PRECISIONS.includes(asked)) {
     throw new SweetspotError('SWEETSPOT_USAGE', {
       what: 'no such precision',

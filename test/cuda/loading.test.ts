@@ -1,22 +1,17 @@
-// What can be said of CUDA without a GPU: the reasons when there is none, the border between addon and library (with a
-// library that only pretends), and the dry pass of the real one where it was built.
+// The CUDA library as the addon sees it: the reasons when there is no device, and the border between the two, with a library that
+// only pretends.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { cudaInfo, loadAddon, openBackend, SweetspotError } from '../../ts/backend/index.js';
-import { encodeRow } from '../../ts/backend/rows.js';
-import { gemmDims } from '../conformance/cases/gemm.js';
-import { CASES } from '../conformance/cases/index.js';
 import { projectRoot } from '../conformance/coverage.js';
-import { drawInputs } from '../conformance/generators.js';
-import { layOut } from '../conformance/layout.js';
 
 const addon = loadAddon();
 const here = path.dirname(fileURLToPath(import.meta.url));
-const sources = path.join(projectRoot(), 'test/backend');
+const sources = path.join(projectRoot(), 'test/cuda');
 const compiler = ['cc', 'gcc', 'clang'].find((name) => spawnSync(name, ['--version']).status === 0);
 
 function folder(t: ExecutionContext): string {
@@ -147,29 +142,4 @@ test('a device: info, copies, failures when queued and when waited for, programs
   t.regex(queued[1], /row 1: mul/);
   t.deepEqual(written, [7, 8, 9]);
   t.regex(log, /forgot 1\n[\s\S]*closed\n/);
-});
-
-test('the dry pass of every op knows its scratch memory without a GPU', (t) => {
-  const library = path.join(projectRoot(), 'build/Release/sweetspot_cuda.so');
-  if (!existsSync(library)) {
-    t.log('skipped: built without CUDA');
-    return t.pass();
-  }
-  if (!can(t)) return;
-  const place = folder(t);
-  const program = path.join(place, 'dry_run');
-  build(t, 'dry_run.c', program, '-ldl');
-  // Every op at its smallest and largest case, and a product that is cut along K: 9 parts of 64 x 64.
-  const rows = Object.values(CASES).flatMap((cases) =>
-    [cases[0]!, cases.at(-1)!].map((item) => layOut(item, drawInputs(item)).words(0)),
-  );
-  const at = { buffer: 0, offset: 0 };
-  rows.push(encodeRow('gemm', { a: at, b: at, c: at }, gemmDims(64, 64, 2304), { alpha: 1 }));
-  const file = path.join(place, 'rows');
-  writeFileSync(file, Buffer.concat(rows.map((words) => Buffer.from(Uint32Array.of(words.length, ...words).buffer))));
-  const { stdout, stderr, status } = spawnSync(program, [library, file], { encoding: 'utf8' });
-  t.is(status, 0, stderr);
-  const bytes = stdout.trim().split('\n').map(Number);
-  t.is(bytes.length, rows.length);
-  t.is(bytes.at(-1), 9 * 64 * 64 * 4);
 });

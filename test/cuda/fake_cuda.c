@@ -1,5 +1,5 @@
 // A CUDA library without CUDA, to test what the addon makes of one: memory is the host's, fill works at once, argmax fails
-// when the device is next waited for, every other op cannot be queued. Built by cuda.test.ts.
+// when the device is next waited for, every other op cannot be queued. Built by loading.test.ts.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

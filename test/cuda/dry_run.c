@@ -1,5 +1,5 @@
 // Asks a CUDA library how much scratch memory Programs need, which takes no GPU: dry_run LIBRARY FILE. The file holds
-// Programs of one row each, their words behind their number; prints one number a line. Built by cuda.test.ts.
+// Programs of one row each, their words behind their number; prints one number a line. Built by compile.test.ts.
 #include <dlfcn.h>
 #include <stdio.h>
 
