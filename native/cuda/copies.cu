@@ -73,6 +73,15 @@ bool dense(Op op, const uint32_t* words) {
 // Operands that an op's kernel also takes in bf16 (Launch::in), a bit each.
 uint32_t either(Op op) {
   switch (op) {
+    case Op::cross_entropy:      // logits
+    case Op::qk_norm:            // x
+    case Op::rms_norm_backward:  // dy
+    case Op::rope:               // x
+    case Op::swiglu:             // x
+      return 1;
+    case Op::qk_norm_backward:  // dy, x
+    case Op::swiglu_backward:   // dy, x
+      return 3;
     default:
       return 0;
   }

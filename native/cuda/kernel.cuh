@@ -82,6 +82,9 @@ struct In {
   const float* f32;
   const bf16* half;
 
+  __host__ __device__ In(const float* f32, const bf16* half = nullptr) : f32(f32), half(half) {}
+  // From element i on.
+  __host__ __device__ In from(size_t i) const { return f32 != nullptr ? In(f32 + i) : In(nullptr, half + i); }
 #ifdef __CUDACC__
   __device__ float get(size_t i) const {
     return f32 != nullptr ? f32[i] : __bfloat162float(half[i]);
@@ -102,7 +105,9 @@ struct Out {
   bf16* half;
 
   // From element i on.
-  __host__ __device__ Out from(size_t i) const { return {f32 == nullptr ? nullptr : f32 + i, half == nullptr ? nullptr : half + i}; }
+  __host__ __device__ Out from(size_t i) const {
+    return {f32 == nullptr ? nullptr : f32 + i, half == nullptr ? nullptr : half + i};
+  }
 #ifdef __CUDACC__
   __device__ void put(size_t i, float x) const {
     if (f32 != nullptr) f32[i] = x;

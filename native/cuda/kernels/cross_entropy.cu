@@ -7,13 +7,13 @@ namespace {
 
 template <class C>
 __global__ void __launch_bounds__(C::Members::threads)
-    cross_entropy_kernel(Fault fault, const float* logits, const int32_t* targets, const float* scale, float* loss,
-                         Out dlogits, bool gradient, size_t rows, size_t vocab) {
+    cross_entropy_kernel(Fault fault, In logits, const int32_t* targets, const float* scale, float* loss, Out dlogits,
+                         bool gradient, size_t rows, size_t vocab) {
   if (fault.stopped()) return;
   const size_t r = C::Members::row();
   if (r >= rows) return;
   const bool first = C::Members::lane() == 0;
-  const float* x = logits + r * vocab;
+  const In x = logits.from(r * vocab);
   const Out dx = dlogits.from(r * vocab);
   const int32_t target = targets[r];
   if (target < 0 || target >= static_cast<int64_t>(vocab)) {
@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(C::Members::threads)
     return;
   }
   // Read before any thread of the team writes over it: they meet before they have the sum.
-  const float chosen = x[target];
+  const float chosen = x.get(target);
   const ExpRow<C> e(x, vocab);
   const ExpSum total = e.total;
   if (first) loss[r] = logf(total.sum) + (total.maximum - chosen);
@@ -45,7 +45,7 @@ void cross_entropy(Launch& l, const CrossEntropyRow& row) {
   const bool gradient = row.dlogits.present();
   by_row<kMostThreads>(row.vocab, [&](auto cut) {
     using C = decltype(cut);
-    launch(l, cross_entropy_kernel<C>, C::Members::grid(row.rows), C::Members::threads, 0, l.fault(), l.f32(row.logits),
+    launch(l, cross_entropy_kernel<C>, C::Members::grid(row.rows), C::Members::threads, 0, l.fault(), l.in(row.logits),
            l.i32(row.targets), l.optional(row.scale), l.f32(row.loss), gradient ? l.out(row.dlogits) : Out{}, gradient,
            row.rows, row.vocab);
   });

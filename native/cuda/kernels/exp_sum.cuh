@@ -61,7 +61,7 @@ class ExpRow {
  public:
   ExpSum total;
 
-  __device__ ExpRow(const float* x, size_t n) : row_(x, n) {
+  __device__ ExpRow(const In& x, size_t n) : row_(x, n) {
     if constexpr (C::V > 0) {
       float most = -INFINITY, sum = 0;
       each_pack<C>(n, [&](int k, size_t i) {

@@ -26,13 +26,12 @@ void by_head(size_t dim, F&& pick) {
 }
 
 template <class C>
-__global__ void __launch_bounds__(C::Members::threads) norm_kernel(Fault fault, const float* x, const float* wq,
-                                                                   const float* wk, Out y, float* rstd, Layout layout,
-                                                                   float eps) {
+__global__ void __launch_bounds__(C::Members::threads)
+    norm_kernel(Fault fault, In x, const float* wq, const float* wk, Out y, float* rstd, Layout layout, float eps) {
   if (fault.failed()) return;
   const size_t item = C::Members::row(), row = item / layout.heads(), head = item % layout.heads();
   const uint32_t dim = row < layout.rows ? layout.dim : 0;
-  const Row<C> from(x + item * layout.dim, dim);
+  const Row<C> from(x.from(item * layout.dim), dim);
   float squares = 0;
   each_pack<C>(dim, [&](int k, size_t i) {
     const Pack<C::W> some = from.get(k, i);
@@ -54,7 +53,8 @@ __global__ void __launch_bounds__(C::Members::threads) norm_kernel(Fault fault, 
 }
 
 struct Gradient {
-  const float *dy, *x, *wq, *wk, *rstd, *add;
+  In dy, x;
+  const float *wq, *wk, *rstd, *add;
   Out dx;
   float *dwq, *dwk;  // (pieces, dim), where heads fit
 };
@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(C::Members::threads)
     const size_t row = first + (Fused ? item / heads : item), at = (first * heads + item) * layout.dim;
     const uint32_t dim = item < end ? layout.dim : 0;
     const bool normed = !Fused || head < layout.normed(), query = !Fused || head < layout.queries;
-    const Row<C> d(g.dy + at, dim), x(g.x + at, dim);
+    const Row<C> d(g.dy.from(at), dim), x(g.x.from(at), dim);
     const float* w = query ? g.wq : g.wk;
     float total = 0;
     each_pack<C>(dim, [&](int k, size_t i) {
@@ -132,9 +132,8 @@ constexpr size_t kPiece = 512;
 constexpr uint32_t kColumns = 32;
 
 // partial[piece, i] = sum of dy x rstd over a piece of the heads first .. first + count - 1 of all rows.
-__global__ void __launch_bounds__(kThreads)
-    norm_dw_kernel(Fault fault, const float* dy, const float* x, const float* rstd, float* partial, Layout layout,
-                   uint32_t first, uint32_t count) {
+__global__ void __launch_bounds__(kThreads) norm_dw_kernel(Fault fault, In dy, In x, const float* rstd, float* partial,
+                                                           Layout layout, uint32_t first, uint32_t count) {
   if (fault.failed()) return;
   constexpr uint32_t lanes = kThreads / kColumns;
   __shared__ float part[lanes][kColumns];
@@ -149,7 +148,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll 4
     for (size_t k = begin + lane; k < end; k += lanes) {
       const size_t at = (row * layout.heads() + first + head) * layout.dim + i;
-      sum = fmaf(dy[at], x[at] * rstd[row * layout.normed() + first + head], sum);
+      sum = fmaf(dy.get(at), x.get(at) * rstd[row * layout.normed() + first + head], sum);
       row += lanes / count;
       head += lanes % count;
       if (head >= count) {
@@ -167,8 +166,7 @@ __global__ void __launch_bounds__(kThreads)
   partial[piece * layout.dim + i] = total;
 }
 
-void forward(Launch& l, const float* x, const float* wq, const float* wk, Out y, float* rstd, Layout layout,
-             float eps) {
+void forward(Launch& l, In x, const float* wq, const float* wk, Out y, float* rstd, Layout layout, float eps) {
   by_head(layout.dim, [&](auto cut) {
     using C = decltype(cut);
     launch(l, norm_kernel<C>, C::Members::grid(layout.rows * layout.heads()), C::Members::threads, 0, l.fault(), x, wq,
@@ -223,19 +221,19 @@ void rms_norm(Launch& l, const RmsNormRow& row) {
 }
 
 void rms_norm_backward(Launch& l, const RmsNormBackwardRow& row) {
-  const Gradient g{l.f32(row.dy),   l.f32(row.x),        l.f32(row.w),  nullptr,
-                   l.f32(row.rstd), l.optional(row.add), l.out(row.dx), nullptr, nullptr};
+  const Gradient g{l.in(row.dy),        l.f32(row.x),  l.f32(row.w), nullptr, l.f32(row.rstd),
+                   l.optional(row.add), l.out(row.dx), nullptr,      nullptr};
   backward<false>(l, g, {row.rows, 1, 0, 0, row.cols}, l.optional(row.addw), l.f32(row.dw), nullptr, nullptr);
 }
 
 void qk_norm(Launch& l, const QkNormRow& row) {
-  forward(l, l.f32(row.x), l.f32(row.wq), l.f32(row.wk), l.out(row.y), l.f32(row.rstd),
+  forward(l, l.in(row.x), l.f32(row.wq), l.f32(row.wk), l.out(row.y), l.f32(row.rstd),
           {row.rows, row.heads, row.kvHeads, row.kvHeads, row.headDim}, row.eps);
 }
 
 void qk_norm_backward(Launch& l, const QkNormBackwardRow& row) {
-  const Gradient g{l.f32(row.dy),   l.f32(row.x), l.f32(row.wq), l.f32(row.wk),
-                   l.f32(row.rstd), nullptr,      l.out(row.dx), nullptr, nullptr};
+  const Gradient g{l.in(row.dy), l.in(row.x),   l.f32(row.wq), l.f32(row.wk), l.f32(row.rstd),
+                   nullptr,      l.out(row.dx), nullptr,       nullptr};
   backward<true>(l, g, {row.rows, row.heads, row.kvHeads, row.kvHeads, row.headDim}, l.optional(row.addwq),
                  l.f32(row.dwq), l.optional(row.addwk), l.f32(row.dwk));
 }

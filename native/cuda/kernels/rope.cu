@@ -19,7 +19,7 @@ struct Fused {
 // frequency: log2(theta), with which pair j turns theta^(-2j / dim) / 2 pi a position.
 template <int W>
 __global__ void __launch_bounds__(kThreads)
-    rope_kernel(Fault fault, const float* x, const int32_t* positions, Out y, Fused row, double frequency, float sign) {
+    rope_kernel(Fault fault, In x, const int32_t* positions, Out y, Fused row, double frequency, float sign) {
   if (fault.failed()) return;
   // A head of one element has no pair, but its element is to be copied.
   const uint32_t half = row.dim / 2, owners = max(half / W, 1u);
@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(kThreads)
   for (size_t at = flat_index(); at < row.rows * owners; at += flat_stride()) {
     const size_t r = at / owners;
     const uint32_t first = static_cast<uint32_t>(at % owners) * W;
-    const float* from = x + r * width;
+    const In from = x.from(r * width);
     const Out to = y.from(r * width);
     if (half > 0) {
       Pack<W> sine, cosine;
@@ -51,9 +51,10 @@ __global__ void __launch_bounds__(kThreads)
         });
       }
     }
-    if (to.f32 == from && to.half == nullptr) continue;
+    if (to.f32 == from.f32 && to.half == nullptr) continue;
     if (row.dim % 2 == 1 && first == 0)
-      for (uint32_t h = 0; h < row.rotated; h++) to.put((h + 1) * size_t{row.dim} - 1, from[(h + 1) * size_t{row.dim} - 1]);
+      for (uint32_t h = 0; h < row.rotated; h++)
+        to.put((h + 1) * size_t{row.dim} - 1, from.get((h + 1) * size_t{row.dim} - 1));
     const size_t step = size_t{owners} * W;
     for (size_t begin = size_t{row.rotated} * row.dim + first; begin < width; begin += kMany * step) {
       Pack<W> some[kMany];
@@ -70,9 +71,8 @@ void rope(Launch& l, const RopeRow& row) {
   const auto rotate = [&](auto width) {
     constexpr int W = decltype(width)::value;
     const size_t owners = row.headDim == 0 ? 0 : row.headDim / 2 > W ? row.headDim / 2 / W : 1;
-    launch(l, rope_kernel<W>, flat_grid(l, row.rows * owners), kThreads, 0, l.fault(), l.f32(row.x),
-           l.i32(row.positions), l.out(row.y), fused, log2(static_cast<double>(row.theta)),
-           row.inverse ? -1.0f : 1.0f);
+    launch(l, rope_kernel<W>, flat_grid(l, row.rows * owners), kThreads, 0, l.fault(), l.in(row.x),
+           l.i32(row.positions), l.out(row.y), fused, log2(static_cast<double>(row.theta)), row.inverse ? -1.0f : 1.0f);
   };
   if (row.headDim % 8 == 0)
     rotate(std::integral_constant<int, 4>{});

@@ -1,6 +1,6 @@
-// What kernels over rows and flat ranges share: teams of threads that own a row, packs of numbers that are moved as one,
-// rows kept in registers, loops over flat ranges, and the one sum over an axis that everything with a partial sum ends
-// in.
+// What kernels over rows and flat ranges share: teams of threads that own a row, packs of numbers that are moved as
+// one, rows kept in registers, loops over flat ranges, and the one sum over an axis that everything with a partial sum
+// ends in.
 //
 // Places are multiples of 64 bytes, so every row begins at a multiple of 16 where its length is a multiple of 4: how a
 // row is cut up, and with it every sum, follows from its length.
@@ -41,7 +41,9 @@ struct Team {
     else
       __syncwarp();
   }
-  static uint32_t grid(size_t rows) { return ceil_div(rows, count); }
+  static uint32_t grid(size_t rows) {
+    return ceil_div(rows, count);
+  }
 };
 
 // W numbers side by side, read and written as one.
@@ -52,6 +54,15 @@ struct alignas(W * sizeof(float)) Pack {
 template <int W>
 __device__ inline Pack<W> load(const float* x, size_t i) {
   return *reinterpret_cast<const Pack<W>*>(x + i);
+}
+template <int W>
+__device__ inline Pack<W> load(const In& x, size_t i) {
+  if constexpr (W == 4) {
+    const float4 four = x.get4(i);
+    return {four.x, four.y, four.z, four.w};
+  } else {
+    return {x.get(i)};
+  }
 }
 template <int W>
 __device__ inline void store(const Out& y, size_t i, const Pack<W>& p) {
@@ -94,7 +105,7 @@ struct Cut {
 template <class C>
 class Row {
  public:
-  __device__ Row(const float* x, size_t n) : x_(x) {
+  __device__ Row(const In& x, size_t n) : x_(x) {
     if constexpr (C::V > 0)
       each_of<C::V>(C::Members::lane() * C::W, C::step, n, [&](int k, size_t i) { held_[k] = load<C::W>(x, i); });
   }
@@ -108,7 +119,7 @@ class Row {
   __device__ void set(int k, const Pack<C::W>& value) { held_[k] = value; }
 
  private:
-  const float* x_;
+  In x_;
   Pack<C::W> held_[C::V > 0 ? C::V : 1];
 };
 

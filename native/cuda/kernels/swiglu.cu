@@ -13,11 +13,11 @@ __device__ float sigmoid(float g) {
 }
 
 template <class C>
-__global__ void __launch_bounds__(kThreads) swiglu_kernel(Fault fault, const float* x, Out y, size_t rows, size_t cols) {
+__global__ void __launch_bounds__(kThreads) swiglu_kernel(Fault fault, In x, Out y, size_t rows, size_t cols) {
   if (fault.failed()) return;
   const size_t r = C::Members::row();
   if (r >= rows) return;
-  const float *gates = x + 2 * r * cols, *ups = gates + cols;
+  const In gates = x.from(2 * r * cols), ups = gates.from(cols);
   y = y.from(r * cols);
   for (size_t first = C::Members::lane() * C::W; first < cols; first += kMany * C::step) {
     Pack<C::W> gate[kMany], up[kMany];
@@ -34,11 +34,11 @@ __global__ void __launch_bounds__(kThreads) swiglu_kernel(Fault fault, const flo
 // dx may be x: a thread reads gate and up before it writes either place.
 template <class C>
 __global__ void __launch_bounds__(kThreads)
-    swiglu_backward_kernel(Fault fault, const float* dy, const float* x, Out dx, size_t rows, size_t cols) {
+    swiglu_backward_kernel(Fault fault, In dy, In x, Out dx, size_t rows, size_t cols) {
   if (fault.failed()) return;
   const size_t r = C::Members::row();
   if (r >= rows) return;
-  const float *slopes = dy + r * cols, *gates = x + 2 * r * cols, *ups = gates + cols;
+  const In slopes = dy.from(r * cols), gates = x.from(2 * r * cols), ups = gates.from(cols);
   const Out dgate = dx.from(2 * r * cols), dup = dgate.from(cols);
   for (size_t first = C::Members::lane() * C::W; first < cols; first += kMany * C::step) {
     Pack<C::W> slope[kMany], gate[kMany], up[kMany];
@@ -50,8 +50,9 @@ __global__ void __launch_bounds__(kThreads)
     each_of<kMany>(first, C::step, cols, [&](int k, size_t i) {
       const Pack<C::W> s = each(sigmoid, gate[k]);
       const Pack<C::W> ds = each([](float d, float v) { return d * v; }, slope[k], s);
-      store(dgate, i, each([](float d, float u, float g, float v) { return d * u * fmaf(g, 1.0f - v, 1.0f); }, ds,
-                           up[k], gate[k], s));
+      store(dgate, i,
+            each([](float d, float u, float g, float v) { return d * u * fmaf(g, 1.0f - v, 1.0f); }, ds, up[k], gate[k],
+                 s));
       store(dup, i, each([](float d, float g) { return d * g; }, ds, gate[k]));
     });
   }
@@ -62,16 +63,16 @@ __global__ void __launch_bounds__(kThreads)
 void swiglu(Launch& l, const SwigluRow& row) {
   by_width(row.cols, [&](auto cut) {
     using C = decltype(cut);
-    launch(l, swiglu_kernel<C>, C::Members::grid(row.rows), kThreads, 0, l.fault(), l.f32(row.x), l.out(row.y),
-           row.rows, row.cols);
+    launch(l, swiglu_kernel<C>, C::Members::grid(row.rows), kThreads, 0, l.fault(), l.in(row.x), l.out(row.y), row.rows,
+           row.cols);
   });
 }
 
 void swiglu_backward(Launch& l, const SwigluBackwardRow& row) {
   by_width(row.cols, [&](auto cut) {
     using C = decltype(cut);
-    launch(l, swiglu_backward_kernel<C>, C::Members::grid(row.rows), kThreads, 0, l.fault(), l.f32(row.dy),
-           l.f32(row.x), l.out(row.dx), row.rows, row.cols);
+    launch(l, swiglu_backward_kernel<C>, C::Members::grid(row.rows), kThreads, 0, l.fault(), l.in(row.dy), l.in(row.x),
+           l.out(row.dx), row.rows, row.cols);
   });
 }
 
