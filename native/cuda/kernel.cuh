@@ -102,7 +102,9 @@ struct Out {
   bf16* half;
 
   // From element i on.
-  __host__ __device__ Out from(size_t i) const { return {f32 == nullptr ? nullptr : f32 + i, half == nullptr ? nullptr : half + i}; }
+  __host__ __device__ Out from(size_t i) const {
+    return {f32 == nullptr ? nullptr : f32 + i, half == nullptr ? nullptr : half + i};
+  }
 #ifdef __CUDACC__
   __device__ void put(size_t i, float x) const {
     if (f32 != nullptr) f32[i] = x;

@@ -14,7 +14,8 @@ __device__ inline uint8_t* dynamic_shared() {
   return shared_memory;
 }
 
-// Brings a kernel's code to the device, which CUDA does at its first use otherwise: that may be while a graph is captured.
+// Brings a kernel's code to the device, which CUDA does at its first use otherwise: that may be while a graph is
+// captured.
 template <class... P>
 inline void load(void (*kernel)(P...), size_t shared) {
   cudaFuncAttributes attributes{};

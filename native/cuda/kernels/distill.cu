@@ -1,5 +1,5 @@
-// Distillation loss with its gradient, a team of threads a row. The sum of what the teacher's tokens leave is taken over
-// the others alone, because one minus the teacher's tokens would lose all digits of a small rest.
+// Distillation loss with its gradient, a team of threads a row. The sum of what the teacher's tokens leave is taken
+// over the others alone, because one minus the teacher's tokens would lose all digits of a small rest.
 #include "cuda/kernels/exp_sum.cuh"
 
 namespace sweetspot::cuda {

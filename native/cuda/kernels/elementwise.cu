@@ -68,8 +68,9 @@ __global__ void __launch_bounds__(kThreads) broadcast_kernel(Fault fault, const 
   for (size_t at = flat_index() * W; at < all; at += flat_stride() * W) {
     const Index line = static_cast<Index>(at) / inner, i = static_cast<Index>(at) - line * inner;
     const Pack<W> value = load<W>(x + static_cast<size_t>(line / n) * inner, i);
-    store(y, at, add == nullptr ? each([=](float v) { return alpha * v; }, value)
-                                : each([=](float v, float u) { return fmaf(alpha, v, u); }, value, load<W>(add, at)));
+    store(y, at,
+          add == nullptr ? each([=](float v) { return alpha * v; }, value)
+                         : each([=](float v, float u) { return fmaf(alpha, v, u); }, value, load<W>(add, at)));
   }
 }
 

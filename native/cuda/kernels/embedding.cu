@@ -14,9 +14,8 @@ namespace {
 constexpr int kMany = 4;  // packs that a thread reads at once
 
 template <class C>
-__global__ void __launch_bounds__(kThreads)
-    embedding_kernel(Fault fault, const float* table, const int32_t* ids, Out y, size_t rows, size_t cols,
-                     uint32_t vocab) {
+__global__ void __launch_bounds__(kThreads) embedding_kernel(Fault fault, const float* table, const int32_t* ids, Out y,
+                                                             size_t rows, size_t cols, uint32_t vocab) {
   if (fault.stopped()) return;
   const size_t r = C::Members::row();
   if (r >= rows) return;
@@ -140,8 +139,8 @@ __global__ void __launch_bounds__(kThreads)
 void embedding(Launch& l, const EmbeddingRow& row) {
   by_width(row.cols, [&](auto cut) {
     using C = decltype(cut);
-    launch(l, embedding_kernel<C>, C::Members::grid(row.rows), kThreads, 0, l.fault(), l.f32(row.table),
-           l.i32(row.ids), l.out(row.y), row.rows, row.cols, row.vocab);
+    launch(l, embedding_kernel<C>, C::Members::grid(row.rows), kThreads, 0, l.fault(), l.f32(row.table), l.i32(row.ids),
+           l.out(row.y), row.rows, row.cols, row.vocab);
   });
 }
 

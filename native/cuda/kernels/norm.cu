@@ -26,9 +26,9 @@ void by_head(size_t dim, F&& pick) {
 }
 
 template <class C>
-__global__ void __launch_bounds__(C::Members::threads) norm_kernel(Fault fault, const float* x, const float* wq,
-                                                                   const float* wk, Out y, float* rstd, Layout layout,
-                                                                   float eps) {
+__global__ void __launch_bounds__(C::Members::threads)
+    norm_kernel(Fault fault, const float* x, const float* wq, const float* wk, Out y, float* rstd, Layout layout,
+                float eps) {
   if (fault.failed()) return;
   const size_t item = C::Members::row(), row = item / layout.heads(), head = item % layout.heads();
   const uint32_t dim = row < layout.rows ? layout.dim : 0;
@@ -223,8 +223,8 @@ void rms_norm(Launch& l, const RmsNormRow& row) {
 }
 
 void rms_norm_backward(Launch& l, const RmsNormBackwardRow& row) {
-  const Gradient g{l.f32(row.dy),   l.f32(row.x),        l.f32(row.w),  nullptr,
-                   l.f32(row.rstd), l.optional(row.add), l.out(row.dx), nullptr, nullptr};
+  const Gradient g{l.f32(row.dy),       l.f32(row.x),  l.f32(row.w), nullptr, l.f32(row.rstd),
+                   l.optional(row.add), l.out(row.dx), nullptr,      nullptr};
   backward<false>(l, g, {row.rows, 1, 0, 0, row.cols}, l.optional(row.addw), l.f32(row.dw), nullptr, nullptr);
 }
 
@@ -234,8 +234,8 @@ void qk_norm(Launch& l, const QkNormRow& row) {
 }
 
 void qk_norm_backward(Launch& l, const QkNormBackwardRow& row) {
-  const Gradient g{l.f32(row.dy),   l.f32(row.x), l.f32(row.wq), l.f32(row.wk),
-                   l.f32(row.rstd), nullptr,      l.out(row.dx), nullptr, nullptr};
+  const Gradient g{l.f32(row.dy), l.f32(row.x),  l.f32(row.wq), l.f32(row.wk), l.f32(row.rstd),
+                   nullptr,       l.out(row.dx), nullptr,       nullptr};
   backward<true>(l, g, {row.rows, row.heads, row.kvHeads, row.kvHeads, row.headDim}, l.optional(row.addwq),
                  l.f32(row.dwq), l.optional(row.addwk), l.f32(row.dwk));
 }

@@ -51,7 +51,8 @@ __global__ void __launch_bounds__(kThreads)
   if (C::Members::lane() == 0) y[p] = add == nullptr ? alpha * total : fmaf(alpha, total, add[p]);
 }
 
-// y[o, piece, i] = alpha * sum of rows of one piece (+ add). A block owns 32 W columns and adds up eight rows at a time.
+// y[o, piece, i] = alpha * sum of rows of one piece (+ add). A block owns 32 W columns and adds up eight rows at a
+// time.
 template <int W>
 __global__ void __launch_bounds__(kThreads) sum_down_kernel(Fault fault, const float* x, size_t n, size_t inner,
                                                             size_t pieces, float alpha, const float* add, float* y) {

@@ -53,7 +53,8 @@ __global__ void __launch_bounds__(kThreads)
     }
     if (to.f32 == from && to.half == nullptr) continue;
     if (row.dim % 2 == 1 && first == 0)
-      for (uint32_t h = 0; h < row.rotated; h++) to.put((h + 1) * size_t{row.dim} - 1, from[(h + 1) * size_t{row.dim} - 1]);
+      for (uint32_t h = 0; h < row.rotated; h++)
+        to.put((h + 1) * size_t{row.dim} - 1, from[(h + 1) * size_t{row.dim} - 1]);
     const size_t step = size_t{owners} * W;
     for (size_t begin = size_t{row.rotated} * row.dim + first; begin < width; begin += kMany * step) {
       Pack<W> some[kMany];
@@ -71,8 +72,7 @@ void rope(Launch& l, const RopeRow& row) {
     constexpr int W = decltype(width)::value;
     const size_t owners = row.headDim == 0 ? 0 : row.headDim / 2 > W ? row.headDim / 2 / W : 1;
     launch(l, rope_kernel<W>, flat_grid(l, row.rows * owners), kThreads, 0, l.fault(), l.f32(row.x),
-           l.i32(row.positions), l.out(row.y), fused, log2(static_cast<double>(row.theta)),
-           row.inverse ? -1.0f : 1.0f);
+           l.i32(row.positions), l.out(row.y), fused, log2(static_cast<double>(row.theta)), row.inverse ? -1.0f : 1.0f);
   };
   if (row.headDim % 8 == 0)
     rotate(std::integral_constant<int, 4>{});

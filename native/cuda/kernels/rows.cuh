@@ -1,6 +1,6 @@
-// What kernels over rows and flat ranges share: teams of threads that own a row, packs of numbers that are moved as one,
-// rows kept in registers, loops over flat ranges, and the one sum over an axis that everything with a partial sum ends
-// in.
+// What kernels over rows and flat ranges share: teams of threads that own a row, packs of numbers that are moved as
+// one, rows kept in registers, loops over flat ranges, and the one sum over an axis that everything with a partial sum
+// ends in.
 //
 // Places are multiples of 64 bytes, so every row begins at a multiple of 16 where its length is a multiple of 4: how a
 // row is cut up, and with it every sum, follows from its length.
@@ -41,7 +41,9 @@ struct Team {
     else
       __syncwarp();
   }
-  static uint32_t grid(size_t rows) { return ceil_div(rows, count); }
+  static uint32_t grid(size_t rows) {
+    return ceil_div(rows, count);
+  }
 };
 
 // W numbers side by side, read and written as one.

@@ -13,7 +13,8 @@ __device__ float sigmoid(float g) {
 }
 
 template <class C>
-__global__ void __launch_bounds__(kThreads) swiglu_kernel(Fault fault, const float* x, Out y, size_t rows, size_t cols) {
+__global__ void __launch_bounds__(kThreads)
+    swiglu_kernel(Fault fault, const float* x, Out y, size_t rows, size_t cols) {
   if (fault.failed()) return;
   const size_t r = C::Members::row();
   if (r >= rows) return;
@@ -50,8 +51,9 @@ __global__ void __launch_bounds__(kThreads)
     each_of<kMany>(first, C::step, cols, [&](int k, size_t i) {
       const Pack<C::W> s = each(sigmoid, gate[k]);
       const Pack<C::W> ds = each([](float d, float v) { return d * v; }, slope[k], s);
-      store(dgate, i, each([](float d, float u, float g, float v) { return d * u * fmaf(g, 1.0f - v, 1.0f); }, ds,
-                           up[k], gate[k], s));
+      store(dgate, i,
+            each([](float d, float u, float g, float v) { return d * u * fmaf(g, 1.0f - v, 1.0f); }, ds, up[k], gate[k],
+                 s));
       store(dup, i, each([](float d, float g) { return d * g; }, ds, gate[k]));
     });
   }
