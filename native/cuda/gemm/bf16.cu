@@ -16,8 +16,8 @@ template <class Shape, bool KMajorA, bool KMajorB>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     half_product_kernel(Fault fault, Product p, Split split, uint32_t first) {
   if (fault.failed()) return;
-  Place at;
-  if (!find_place<Shape::kM, Shape::kN>(p, split, first, at)) return;
+  const Place& at = find_place<Shape::kM, Shape::kN>(p, split, first);
+  if (at.entry == kAbsent) return;
   const int warp = threadIdx.x / 32;
   const int row0 = warp / Shape::kWarpsN * Shape::kWarpM, col0 = warp % Shape::kWarpsN * Shape::kWarpN;
   float sum[Shape::kRows][Shape::kCols][4] = {};
@@ -40,11 +40,17 @@ void launch_shape(Launch& l, const Product& p, const Split& split) {
     (p.trans_b ? launch_layout<Shape, true, true> : launch_layout<Shape, true, false>)(l, p, split);
 }
 
-// Enough wide tiles for two rounds of a large GPU, and few columns of theirs outside the matrix.
-bool takes_wide_tiles(const Product& p) {
+// A wide block reads a quarter less for its products, but it is alone on its multiprocessor, which waits while the
+// block begins and ends: for long sums and many tiles. Few of the columns may lie outside the matrix. Which tile it is
+// changes no result.
+bool takes_wide_tiles(const Product& p, const Split& split) {
+  constexpr uint32_t kLeastDepth = 4096, kLeastTiles = 256;
   const uint64_t high = p.group_tiles != nullptr ? p.group_tile_count : ceil_div(p.m, WideShape::kM);
-  const uint64_t entries = p.parts != nullptr ? p.part_count : p.batch, wide = ceil_div(p.n, WideShape::kN);
-  return high * wide * entries >= 256 && 16 * wide * WideShape::kN <= 17 * uint64_t{p.n};
+  const uint64_t entries = p.parts != nullptr ? p.part_count : p.batch * split.splits;
+  const uint64_t wide = ceil_div(p.n, WideShape::kN);
+  const uint32_t depth = p.parts != nullptr ? p.k / p.batch : split.depth;
+  return depth >= kLeastDepth && high * wide * entries >= kLeastTiles &&
+         16 * wide * WideShape::kN <= 17 * uint64_t{p.n};
 }
 
 }  // namespace
@@ -52,7 +58,7 @@ bool takes_wide_tiles(const Product& p) {
 void launch_bf16(Launch& l, const Product& p, const Split& split, bool large) {
   if (!large)
     launch_shape<SmallShape>(l, p, split);
-  else if (takes_wide_tiles(p))
+  else if (takes_wide_tiles(p, split))
     launch_shape<WideShape>(l, p, split);
   else
     launch_shape<LargeShape>(l, p, split);

@@ -28,8 +28,8 @@ struct HalfLayout {
   static constexpr int kLines = kKMajor ? Rows : kHalfDepth;
   static constexpr int kPieces = kInner / 8;  // of 16 bytes in a line
   static constexpr int kHalves = kInner * kLines;
-  // Eight pieces of lines that follow each other, which ldmatrix reads at once, lie in different banks. Two K-contiguous
-  // lines fill all banks, of row-contiguous ones each does.
+  // Eight pieces of lines that follow each other, which ldmatrix reads at once, lie in different banks. Two
+  // K-contiguous lines fill all banks, of row-contiguous ones each does.
   __device__ static constexpr int at(int line, int piece) {
     return line * kInner + (piece ^ (kKMajor ? line / 2 % 4 : line % 8)) * 8;
   }
@@ -75,8 +75,8 @@ template <int Rows, int Cols>
 struct HalfFragments {
   uint32_t a[Rows][4], b[Cols][2];
 
-  // 16 x 16 of a tile from (row, k) on; ldmatrix brings four 8 x 8, the lower rows first where RowsFirst, else the lower
-  // k.
+  // 16 x 16 of a tile from (row, k) on; ldmatrix brings four 8 x 8, the lower rows first where RowsFirst, else the
+  // lower k.
   template <class Layout, bool RowsFirst>
   __device__ static void load_square(uint32_t (&r)[4], const bf16* tile, int row, int k) {
     const int lane = threadIdx.x % 32, line = lane % 8;
@@ -114,7 +114,7 @@ __device__ inline void multiply_halves(const Product& p, const Place& at, int ro
   constexpr int kStage = A::kHalves + B::kHalves, kSteps = kHalfDepth / kHalfStep;
   auto* stages = reinterpret_cast<bf16*>(dynamic_shared());
   HalfFeed<A, Shape::kThreads> feed_a(p.a_half + at.a_offset(p), p.lda, at.rows, at.depth);
-  HalfFeed<B, Shape::kThreads> feed_b(p.b_half + at.b_offset(p), p.ldb, at.cols, at.depth);
+  HalfFeed<B, Shape::kThreads> feed_b(p.b_half + at.b_offset(p), p.ldb, at.cols(p), at.depth);
   const uint32_t tiles = ceil_div(at.depth, kHalfDepth);
   const auto stage = [&](uint32_t tile) { return stages + tile % Shape::kStages * kStage; };
   const auto fetch = [&](uint32_t tile) {

@@ -16,9 +16,9 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   using A = TileLayout<KMajorA, Shape::kM, Precision<void, void>::kPad>;
   using B = TileLayout<KMajorB, Shape::kN, Precision<void, void>::kPad>;
   constexpr int kWarpM = Shape::kM / Shape::kWarpsM, kWarpN = Shape::kN / Shape::kWarpsN;
-  Place at;
-  if (!find_place<Shape::kM, Shape::kN>(p, split, first, at)) return;
-  const Factors f{at.a(p), at.b(p), p.lda, p.ldb, at.rows, at.cols, at.depth};
+  const Place& at = find_place<Shape::kM, Shape::kN>(p, split, first);
+  if (at.entry == kAbsent) return;
+  const Factors f{at.a(p), at.b(p), p.lda, p.ldb, at.rows, at.cols(p), at.depth};
   const int warp = threadIdx.x / 32;
   const int row0 = warp / Shape::kWarpsN * kWarpM, col0 = warp % Shape::kWarpsN * kWarpN;
   typename Precision<A, B>::template Math<kWarpM, kWarpN> math;

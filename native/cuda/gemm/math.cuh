@@ -108,8 +108,7 @@ struct Tf32 {
 #pragma unroll
       for (int i = 0; i < kRows; i++)
 #pragma unroll
-        for (int j = 0; j < kCols; j++)
-          mma_tf32(sum[i][j], {low[i][0], high[i][0], low[i][1], high[i][1]}, right[j]);
+        for (int j = 0; j < kCols; j++) mma_tf32(sum[i][j], {low[i][0], high[i][0], low[i][1], high[i][1]}, right[j]);
     }
   }
 

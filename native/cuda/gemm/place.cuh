@@ -4,18 +4,19 @@
 
 namespace sweetspot::cuda {
 
-// Tiles of blocks that run at the same time should form a square of the result, so that they share rows of a and columns
-// of b in the cache: blocks go down kBand tiles, then on to the next column.
+// Tiles of blocks that run at the same time should form a square of the result, so that they share rows of a and
+// columns of b in the cache: blocks go down kBand tiles, then on to the next column.
 constexpr uint32_t kBand = 16;
 constexpr uint32_t kMostEntries = 65535;  // of a grid's second dimension
 
 struct Place {
-  uint32_t entry, b_entry;  // of the batch: whose a and c, whose b
-  uint32_t row, col;        // of the result
-  uint32_t rows, cols;      // what is left from there on, may exceed the tile
+  uint32_t entry, b_entry;  // of the batch: whose a and c, whose b; kAbsent: nothing to do
+  uint32_t row, rows;       // of the result; rows are what is left from there on, may exceed the tile
+  uint32_t col;
   uint32_t k, depth;
-  float* sums;  // the partial product, or nullptr
+  uint32_t slot;  // number of the partial product, or kAbsent
 
+  __device__ uint32_t cols(const Product& p) const { return p.n - col; }
   __device__ const float* a(const Product& p) const { return p.a + a_offset(p); }
   __device__ const float* b(const Product& p) const { return p.b + b_offset(p); }
   __device__ size_t a_offset(const Product& p) const {
@@ -26,43 +27,49 @@ struct Place {
   }
 };
 
-// False when the block has nothing to do. The grid's x counts M x N tiles; its y, from `first` on, the entries of the
-// batch and their parts.
 template <int M, int N>
-__device__ inline bool find_place(const Product& p, const Split& split, uint32_t first, Place& at) {
+__device__ inline Place compute_place(const Product& p, const Split& split, uint32_t first) {
   const uint32_t wide = ceil_div(p.n, N), high = gridDim.x / wide;
   const uint32_t band = blockIdx.x / (kBand * wide), within = blockIdx.x % (kBand * wide);
   const uint32_t band_high = min(kBand, high - band * kBand);
   const uint32_t tile = band * kBand + within % band_high;
   const uint32_t y = first + blockIdx.y;
-  uint32_t slot = kAbsent;
+  Place at;
   at.row = tile * M;
   at.rows = p.m - at.row;
   at.col = within / band_high * N;
-  at.cols = p.n - at.col;
+  at.slot = kAbsent;
   if (p.parts != nullptr) {
     const GroupPart part = p.parts[y];
-    if (part.group == kAbsent) return false;
     at.entry = part.group;
     at.b_entry = 0;
     at.k = part.first;
     at.depth = part.rows;
-    slot = part.slot;
-  } else {
-    at.entry = at.b_entry = y / split.splits;
-    at.k = y % split.splits * split.depth;
-    at.depth = split.splits > 1 ? min(split.depth, p.k - at.k) : p.k;
-    if (split.splits > 1) slot = y;
-    if (p.group_tiles != nullptr) {
-      const GroupTile group = p.group_tiles[tile];
-      if (group.rows == 0) return false;
-      at.row = group.first;
-      at.rows = group.rows;
-      at.b_entry = group.group;
-    }
+    at.slot = part.slot;
+    return at;
   }
-  at.sums = slot == kAbsent ? nullptr : split.sums + static_cast<size_t>(slot) * p.m * split.pitch;
-  return true;
+  at.entry = at.b_entry = y / split.splits;
+  at.k = y % split.splits * split.depth;
+  at.depth = min(split.depth, p.k - at.k);
+  if (split.splits > 1) at.slot = y;
+  if (p.group_tiles != nullptr) {
+    const GroupTile group = p.group_tiles[tile];
+    at.row = group.first;
+    at.rows = group.rows;
+    at.b_entry = group.group;
+    if (group.rows == 0) at.entry = kAbsent;
+  }
+  return at;
+}
+
+// For all threads of a block. The grid's x counts M x N tiles; its y, from `first` on, the entries of the batch and
+// their parts. The answer stays in shared memory: registers are for sums.
+template <int M, int N>
+__device__ inline const Place& find_place(const Product& p, const Split& split, uint32_t first) {
+  __shared__ Place place;
+  if (threadIdx.x == 0) place = compute_place<M, N>(p, split, first);
+  __syncthreads();
+  return place;
 }
 
 // launch_tiles<M, N>(l, kernel, ...) launches kernel(fault, p, split, first) for all tiles.

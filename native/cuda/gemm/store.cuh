@@ -44,12 +44,17 @@ __device__ inline void finish_some(const Product& p, size_t at, uint32_t col, fl
   p.c.put4(at, x);
 }
 
+// The partial product that a tile belongs to, or nullptr.
+__device__ inline float* partial_sums(const Product& p, const Split& split, const Place& at) {
+  return at.slot == kAbsent ? nullptr : split.sums + static_cast<size_t>(at.slot) * p.m * split.pitch;
+}
+
 // The sums of a tile, one by one.
 __device__ inline void store(const Product& p, const Split& split, const Place& at, int i, int j, float sum) {
-  if (i >= at.rows || j >= at.cols) return;
+  if (i >= at.rows || j >= at.cols(p)) return;
   const uint32_t row = at.row + i, col = at.col + j;
-  if (at.sums != nullptr)
-    at.sums[static_cast<size_t>(row) * split.pitch + col] = sum;
+  if (float* sums = partial_sums(p, split, at))
+    sums[static_cast<size_t>(row) * split.pitch + col] = sum;
   else
     finish(p, at.entry * p.stride_c + row * p.ldc + col, col, sum);
 }
@@ -60,7 +65,9 @@ template <int Rows, int Cols>
 __device__ inline void store_fragments(const Product& p, const Split& split, const Place& at, int row0, int col0,
                                        const float (&sum)[Rows][Cols][4]) {
   const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  if (at.sums == nullptr && !aligned(p)) {
+  float* const sums = partial_sums(p, split, at);
+  const uint32_t cols = at.cols(p);
+  if (sums == nullptr && !aligned(p)) {
 #pragma unroll
     for (int i = 0; i < Rows; i++)
 #pragma unroll
@@ -73,13 +80,13 @@ __device__ inline void store_fragments(const Product& p, const Split& split, con
   constexpr int kQuads = Cols / 2;  // of a row
   const bool odd = t % 2 != 0;
   const int first = col0 + 8 * (t % 2) + 4 * (t / 2);
-  const bool has_bias = at.sums == nullptr && p.bias != nullptr, has_add = at.sums == nullptr && p.add != nullptr;
+  const bool has_bias = sums == nullptr && p.bias != nullptr, has_add = sums == nullptr && p.add != nullptr;
   float4 bias[kQuads];
 #pragma unroll
   for (int q = 0; q < kQuads; q++)
-    if (has_bias && first + 16 * q < at.cols) bias[q] = load4(p.bias + at.col + first + 16 * q);
-  const size_t pitch = at.sums == nullptr ? p.ldc : split.pitch;
-  const size_t corner = (at.sums == nullptr ? at.entry * p.stride_c : 0) + at.row * pitch + at.col + first;
+    if (has_bias && first + 16 * q < cols) bias[q] = load4(p.bias + at.col + first + 16 * q);
+  const size_t pitch = sums == nullptr ? p.ldc : split.pitch;
+  const size_t corner = (sums == nullptr ? at.entry * p.stride_c : 0) + at.row * pitch + at.col + first;
 #pragma unroll
   for (int i = 0; i < Rows; i++) {
     // c may be add, so all is read before the first is written.
@@ -89,7 +96,7 @@ __device__ inline void store_fragments(const Product& p, const Split& split, con
 #pragma unroll
       for (int q = 0; q < kQuads; q++) {
         const int row = row0 + 16 * i + g + 8 * r;
-        if (has_add && row < at.rows && first + 16 * q < at.cols) add[r][q] = load4(p.add + corner + row * pitch + 16 * q);
+        if (has_add && row < at.rows && first + 16 * q < cols) add[r][q] = load4(p.add + corner + row * pitch + 16 * q);
       }
 #pragma unroll
     for (int r = 0; r < 2; r++)
@@ -99,12 +106,11 @@ __device__ inline void store_fragments(const Product& p, const Split& split, con
         const float x = __shfl_xor_sync(0xffffffffu, odd ? left[2 * r] : right[2 * r], 1);
         const float y = __shfl_xor_sync(0xffffffffu, odd ? left[2 * r + 1] : right[2 * r + 1], 1);
         const int row = row0 + 16 * i + g + 8 * r;
-        if (row >= at.rows || first + 16 * q >= at.cols) continue;
-        float4 four =
-            odd ? float4{x, y, right[2 * r], right[2 * r + 1]} : float4{left[2 * r], left[2 * r + 1], x, y};
+        if (row >= at.rows || first + 16 * q >= cols) continue;
+        float4 four = odd ? float4{x, y, right[2 * r], right[2 * r + 1]} : float4{left[2 * r], left[2 * r + 1], x, y};
         const size_t to = corner + row * pitch + 16 * q;
-        if (at.sums != nullptr) {
-          *reinterpret_cast<float4*>(at.sums + to) = four;
+        if (sums != nullptr) {
+          *reinterpret_cast<float4*>(sums + to) = four;
           continue;
         }
         four = scale4(four, p.alpha);

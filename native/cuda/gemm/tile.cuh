@@ -34,7 +34,7 @@ template <int Outer, int Inner, int Stride, int Threads, int Width>
 __device__ inline void load_tile(float* shared, const float* global, size_t ld, int outer, int inner) {
   constexpr int kPieces = Outer * Inner / Width;
   static_assert(kPieces % Threads == 0);
-#pragma unroll 4
+#pragma unroll 2
   for (int p = 0; p < kPieces / Threads; p++) {
     const int piece = threadIdx.x + p * Threads;
     const int row = piece / (Inner / Width), column = piece % (Inner / Width) * Width;

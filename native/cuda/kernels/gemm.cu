@@ -7,10 +7,18 @@ namespace sweetspot::cuda {
 
 namespace {
 
-// Blocks that keep a large GPU busy, whatever GPU it is; K is not cut into parts shorter than kLeastDepth.
-constexpr uint32_t kBlocks = 256;
+// Blocks that one GPU runs at the same time, in whose number products are cut up whatever GPU it is: 108
+// multiprocessors with two blocks of large tiles or four of small ones.
+constexpr uint32_t kLargeSlots = 216;
+constexpr uint32_t kSmallSlots = 432;
+// Parts of K are not shorter than this, and where K is cut blocks fill the GPU at most kMostRounds times: partial
+// products take memory.
 constexpr uint32_t kLeastDepth = 256;
-constexpr uint32_t kMostSplits = 32;
+constexpr uint32_t kMostRounds = 4;
+// What it costs to write a tile, to start a second kernel and to wait for another number there, in steps of K.
+constexpr uint32_t kStoreCost = 128;
+constexpr uint32_t kSumCost = 256;
+constexpr uint32_t kPartCost = 4;
 constexpr uint32_t kSumThreads = 256;
 constexpr uint32_t kSumBlocks = 2048;
 
@@ -23,13 +31,23 @@ uint32_t typical_depth(const Product& p) {
   return p.offsets != nullptr ? p.k / (p.batch > 0 ? p.batch : 1) : p.k;
 }
 
+uint32_t slots(bool large) {
+  return large ? kLargeSlots : kSmallSlots;
+}
+
+// The number of parts that takes the fewest steps, when blocks run in rounds of as many as there are slots.
 uint32_t choose_splits(const Product& p, bool large) {
-  const uint64_t blocks = tiles(p, large ? kLargeTile : kSmallTile);
-  if (p.group_count > 0 || blocks == 0) return 1;
-  uint64_t splits = kBlocks / blocks;
-  if (splits > p.k / kLeastDepth) splits = p.k / kLeastDepth;
-  if (splits > kMostSplits) splits = kMostSplits;
-  return splits < 1 ? 1 : static_cast<uint32_t>(splits);
+  if (p.group_count > 0 || p.parts != nullptr) return 1;
+  const uint64_t blocks = tiles(p, large ? kLargeTile : kSmallTile), most = uint64_t{kMostRounds} * slots(large);
+  uint32_t best = 1;
+  uint64_t least = ceil_div(blocks, slots(large)) * (uint64_t{p.k} + kStoreCost);
+  for (uint32_t splits = 2; splits <= p.k / kLeastDepth && blocks * splits <= most; splits++) {
+    // Partial products are written and read again.
+    const uint64_t round = p.k / splits + uint64_t{2} * kStoreCost;
+    const uint64_t steps = ceil_div(blocks * splits, slots(large)) * round + kSumCost + kPartCost * splits;
+    if (steps < least) best = splits, least = steps;
+  }
+  return best;
 }
 
 // Adds the partial products of `entries` in order of k. A matrix of 2^34 elements has no room for partial products, so
@@ -44,7 +62,7 @@ __global__ void __launch_bounds__(kSumThreads) sum_parts_kernel(Fault fault, Pro
     for (uint32_t quad = blockIdx.x * kSumThreads + threadIdx.x; quad < quads; quad += gridDim.x * kSumThreads) {
       const float* from = split.sums + what.slot * size + size_t{quad} * 4;
       float4 sum{0, 0, 0, 0};
-#pragma unroll 4
+#pragma unroll 8
       for (uint32_t part = 0; part < what.parts; part++) sum = add4(sum, load4(from + part * size));
       const uint32_t row = quad / wide, col = quad % wide * 4;
       finish_some(p, what.entry * p.stride_c + row * p.ldc + col, col, sum);
@@ -99,36 +117,36 @@ bool takes_large_tiles(const Product& p) {
   const uint32_t rows = p.group_count > 0 ? p.m / p.group_count : p.m;
   if (rows <= kSmallTile || p.n <= kSmallTile) return false;
   const uint64_t parts = typical_depth(p) / kLeastDepth;
-  return tiles(p, kLargeTile) * (parts > 1 ? parts : 1) >= kBlocks / 2;
+  return tiles(p, kLargeTile) * (parts > 1 ? parts : 1) >= kLargeSlots / 2;
 }
 
 uint32_t choose_part_depth(const Product& p) {
-  // As many as give kBlocks tiles, but no part that others have to wait for.
+  // Parts enough for all slots, and none that others have to wait for.
+  const bool large = takes_large_tiles(p);
   const uint64_t groups = p.batch > 0 ? p.batch : 1;
-  const uint64_t even = p.k * (tiles(p, takes_large_tiles(p) ? kLargeTile : kSmallTile) / groups) / kBlocks;
+  const uint64_t even = p.k * tiles(p, large ? kLargeTile : kSmallTile) / groups / slots(large);
   const uint64_t longest = uint64_t{4} * ceil_div(p.k, groups);
-  const uint64_t depth = std::max<uint64_t>(kLeastDepth, std::min(even, longest));
-  return ceil_div(depth, 32) * 32;
+  return ceil_div(std::max<uint64_t>(kLeastDepth, std::min(even, longest)), 32) * 32;
 }
 
 void multiply(Launch& l, Product p, Matmul precision) {
   if (p.m == 0 || p.n == 0 || p.batch == 0) return;
   if (precision == Matmul::bf16) {
     align_factor(l, p.a_half, p.batch, p.trans_a ? p.k : p.m, p.trans_a ? p.m : p.k, p.lda, p.stride_a);
-    align_factor(l, p.b_half, p.group_count > 0 ? p.group_count : p.batch, p.trans_b ? p.n : p.k,
-                 p.trans_b ? p.k : p.n, p.ldb, p.stride_b);
+    align_factor(l, p.b_half, p.group_count > 0 ? p.group_count : p.batch, p.trans_b ? p.n : p.k, p.trans_b ? p.k : p.n,
+                 p.ldb, p.stride_b);
   }
   const bool large = takes_large_tiles(p);
   Split split{1, p.k, nullptr, ceil_div(p.n, 4) * 4};
-  uint32_t slots = p.slots, sums = p.part_sum_count;
-  if (p.parts == nullptr && choose_splits(p, large) > 1) {
-    split.depth = ceil_div(ceil_div(p.k, choose_splits(p, large)), 32) * 32;
+  uint32_t partial = p.slots, sums = p.part_sum_count;
+  if (const uint32_t splits = choose_splits(p, large); splits > 1) {
+    split.depth = ceil_div(ceil_div(p.k, splits), 32) * 32;
     split.splits = ceil_div(p.k, split.depth);
-    slots = p.batch * split.splits;
+    partial = p.batch * split.splits;
     sums = p.batch;
   }
   const size_t size = static_cast<size_t>(p.m) * split.pitch;
-  if (slots > 0) split.sums = static_cast<float*>(l.scratch(slots * size * sizeof(float)));
+  if (partial > 0) split.sums = static_cast<float*>(l.scratch(partial * size * sizeof(float)));
   launch_precision(l, p, split, large, precision);
   if (sums == 0) return;
   const uint32_t high = std::min(sums, kSumBlocks);
