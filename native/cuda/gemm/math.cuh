@@ -4,8 +4,7 @@
 // A tile is K-contiguous (row of the result times k, `KMajor`) or row-contiguous (k times row), as in global memory,
 // and padded so that the fragment loads below meet no bank conflicts.
 #pragma once
-#include "cuda/kernel.cuh"
-#include "cuda/ptx.cuh"
+#include "cuda/gemm/store.cuh"
 
 namespace sweetspot::cuda {
 
@@ -45,14 +44,13 @@ struct Simt {
     }
   }
 
-  // body(row, col, value) for every element of this lane, relative to the warp's piece.
-  template <class Body>
-  __device__ void each(Body body) const {
+  __device__ void store(const Product& p, const Split& split, const Place& at, int row0, int col0) const {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int i = 0; i < kRows; i++)
 #pragma unroll
-      for (int j = 0; j < kCols; j++) body(owned<A, 4>(lane / 8, i), owned<B, 8>(lane % 8, j), sum[i][j]);
+      for (int j = 0; j < kCols; j++)
+        cuda::store(p, split, at, row0 + owned<A, 4>(lane / 8, i), col0 + owned<B, 8>(lane % 8, j), sum[i][j]);
   }
 
  private:
@@ -90,70 +88,40 @@ __device__ inline float2 neighbours(const float* tile, int row, int k) {
   return {tile[Layout::at(row, k)], tile[Layout::at(row, k + 1)]};
 }
 
+template <class A, class B, int WarpM, int WarpN>
 struct Tf32 {
-  static constexpr int kStep = 8;
-  template <class Layout>
-  __device__ static void load(uint32_t (&half)[2], const float* tile, int row, int k, int t) {
-    const float2 x = neighbours<Layout>(tile, row, k + 2 * t);
-    half[0] = round_tf32(x.x);
-    half[1] = round_tf32(x.y);
-  }
-  __device__ static void mma(float (&c)[4], const uint32_t (&low)[2], const uint32_t (&high)[2],
-                             const uint32_t (&b)[2]) {
-    mma_tf32(c, {low[0], high[0], low[1], high[1]}, b);
-  }
-};
-
-struct Bf16 {
-  static constexpr int kStep = 16;
-  __device__ static uint32_t pack(float2 x) {
-    const __nv_bfloat162 y = __float22bfloat162_rn(x);
-    return *reinterpret_cast<const uint32_t*>(&y);
-  }
-  template <class Layout>
-  __device__ static void load(uint32_t (&half)[2], const float* tile, int row, int k, int t) {
-    half[0] = pack(neighbours<Layout>(tile, row, k + 2 * t));
-    half[1] = pack(neighbours<Layout>(tile, row, k + 8 + 2 * t));
-  }
-  __device__ static void mma(float (&c)[4], const uint32_t (&low)[2], const uint32_t (&high)[2],
-                             const uint32_t (&b)[2]) {
-    mma_bf16(c, {low[0], high[0], low[1], high[1]}, b);
-  }
-};
-
-template <class Type, class A, class B, int WarpM, int WarpN>
-struct TensorCore {
   static constexpr int kRows = WarpM / 16, kCols = WarpN / 8;
   float sum[kRows][kCols][4] = {};
 
   __device__ void multiply(const float* a, const float* b, int row0, int col0) {
     const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
-    for (int k = 0; k < kDepth; k += Type::kStep) {
+    for (int k = 0; k < kDepth; k += 8) {
       uint32_t low[kRows][2], high[kRows][2], right[kCols][2];
 #pragma unroll
       for (int i = 0; i < kRows; i++) {
-        Type::template load<A>(low[i], a, row0 + 16 * i + g, k, t);
-        Type::template load<A>(high[i], a, row0 + 16 * i + g + 8, k, t);
+        load<A>(low[i], a, row0 + 16 * i + g, k + 2 * t);
+        load<A>(high[i], a, row0 + 16 * i + g + 8, k + 2 * t);
       }
 #pragma unroll
-      for (int j = 0; j < kCols; j++) Type::template load<B>(right[j], b, col0 + 8 * j + g, k, t);
+      for (int j = 0; j < kCols; j++) load<B>(right[j], b, col0 + 8 * j + g, k + 2 * t);
 #pragma unroll
       for (int i = 0; i < kRows; i++)
 #pragma unroll
-        for (int j = 0; j < kCols; j++) Type::mma(sum[i][j], low[i], high[i], right[j]);
+        for (int j = 0; j < kCols; j++) mma_tf32(sum[i][j], {low[i][0], high[i][0], low[i][1], high[i][1]}, right[j]);
     }
   }
 
-  template <class Body>
-  __device__ void each(Body body) const {
-    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-#pragma unroll
-    for (int i = 0; i < kRows; i++)
-#pragma unroll
-      for (int j = 0; j < kCols; j++)
-#pragma unroll
-        for (int e = 0; e < 4; e++) body(16 * i + g + e / 2 * 8, 8 * j + 2 * t + e % 2, sum[i][j][e]);
+  __device__ void store(const Product& p, const Split& split, const Place& at, int row0, int col0) const {
+    store_fragments(p, split, at, row0, col0, sum);
+  }
+
+ private:
+  template <class Layout>
+  __device__ static void load(uint32_t (&half)[2], const float* tile, int row, int k) {
+    const float2 x = neighbours<Layout>(tile, row, k);
+    half[0] = round_tf32(x.x);
+    half[1] = round_tf32(x.y);
   }
 };
 

@@ -7,7 +7,7 @@ template <class A, class B>
 struct Tf32Precision {
   static constexpr int kPad = 8;
   template <int M, int N>
-  using Math = TensorCore<Tf32, A, B, M, N>;
+  using Math = Tf32<A, B, M, N>;
 };
 
 void launch_tf32(Launch& l, const Product& p, const Split& split, bool large) {

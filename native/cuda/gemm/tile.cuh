@@ -1,6 +1,6 @@
-// One block computes one tile of a product: c = alpha * a b (+ bias) (+ add). Tiles of both factors pass through shared
-// memory in a ring of stages filled by asynchronous copies; gemm/math.cuh multiplies them. Which tile, and where its
-// factors lie, is up to the caller (gemm/launch.cuh).
+// One block computes one tile of a product of float32 factors. Tiles of both pass through shared memory in a ring of
+// stages filled by asynchronous copies; gemm/math.cuh multiplies them. Which tile, and where its factors lie, is up to
+// the caller (gemm/launch.cuh).
 #pragma once
 #include "cuda/gemm/math.cuh"
 
@@ -34,7 +34,7 @@ template <int Outer, int Inner, int Stride, int Threads, int Width>
 __device__ inline void load_tile(float* shared, const float* global, size_t ld, int outer, int inner) {
   constexpr int kPieces = Outer * Inner / Width;
   static_assert(kPieces % Threads == 0);
-#pragma unroll 4
+#pragma unroll 2
   for (int p = 0; p < kPieces / Threads; p++) {
     const int piece = threadIdx.x + p * Threads;
     const int row = piece / (Inner / Width), column = piece % (Inner / Width) * Width;
@@ -61,9 +61,9 @@ __device__ inline bool wide(const float* pointer, size_t ld) {
   return reinterpret_cast<uintptr_t>(pointer) % 16 == 0 && ld % 4 == 0;
 }
 
-// Sums in ascending k. body(row, col, sum) is called for every element of the tile, inside the matrix or not.
-template <class Shape, class LayoutA, class LayoutB, class Math, class Body>
-__device__ inline void multiply_tile(const Factors& f, Body body) {
+// Sums in ascending k; (row0, col0) is the warp's part of the tile.
+template <class Shape, class LayoutA, class LayoutB, class Math>
+__device__ inline void multiply_tile(const Factors& f, Math& math, int row0, int col0) {
   auto* stages = reinterpret_cast<float*>(dynamic_shared());
   constexpr int kStage = LayoutA::kFloats + LayoutB::kFloats;
   const bool wide_a = wide(f.a, f.lda), wide_b = wide(f.b, f.ldb);
@@ -81,10 +81,6 @@ __device__ inline void multiply_tile(const Factors& f, Body body) {
     copy_async_commit();
   };
 
-  Math math;
-  const int warp = threadIdx.x / 32;
-  const int row0 = warp / Shape::kWarpsN * (Shape::kM / Shape::kWarpsM);
-  const int col0 = warp % Shape::kWarpsN * (Shape::kN / Shape::kWarpsN);
 #pragma unroll
   for (int tile = 0; tile < Shape::kStages - 1; tile++) fetch(tile);
 #pragma unroll 1
@@ -95,7 +91,6 @@ __device__ inline void multiply_tile(const Factors& f, Body body) {
     const float* stage = stages + tile % Shape::kStages * kStage;
     math.multiply(stage, stage + LayoutA::kFloats, row0, col0);
   }
-  math.each([&](int row, int col, float sum) { body(row0 + row, col0 + col, sum); });
 }
 
 }  // namespace sweetspot::cuda
