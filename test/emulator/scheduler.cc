@@ -326,8 +326,12 @@ void sometime(std::function<void()> work) {
   block().pending.push_back(std::move(work));
 }
 
-void Async::begin(std::function<void()> work) {
-  if (coin()) return work();
+bool Async::all_done() const {
+  return open_.empty() && std::all_of(groups_.begin(), groups_.end(), [](const auto& group) { return group.empty(); });
+}
+
+void Async::begin(std::function<void()> work, bool in_order) {
+  if ((!in_order || all_done()) && coin()) return work();
   open_.push_back(std::move(work));
 }
 void Async::commit() {

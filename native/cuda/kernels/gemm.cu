@@ -1,5 +1,6 @@
 // gemm: c[b] = alpha * op(a[b]) op(b[b]) (+ bias) (+ add), and the choices behind every product.
 #include "cuda/gemm/product.cuh"
+#include "cuda/gemm/wgmma.cuh"
 
 namespace sweetspot::cuda {
 
@@ -64,6 +65,7 @@ bool takes_large_tiles(const Product& p) {
 
 void multiply(Launch& l, Product p, Matmul precision) {
   if (p.m == 0 || p.n == 0) return;
+  if (precision == Matmul::bf16 && multiply_wgmma(l, p)) return;
   const bool large = takes_large_tiles(p);
   Split split{choose_splits(p, large), 0, nullptr};
   if (split.splits > 1) {
@@ -74,7 +76,7 @@ void multiply(Launch& l, Product p, Matmul precision) {
     const size_t size = static_cast<size_t>(p.batch) * p.m * p.n;
     split.partial = static_cast<float*>(l.scratch(split.splits * size * sizeof(float)));
     launch_precision(l, p, split, large, precision);
-    launch(l, sum_parts_kernel, ceil_div(size, 1024), 256, 0, l.fault(), p, split);
+    sum_parts(l, p, split);
     return;
   }
   // blockIdx.z ends at 65535.
@@ -90,6 +92,11 @@ void multiply(Launch& l, Product p, Matmul precision) {
     if (p.offsets != nullptr) p.offsets += p.batch;
     p.first_group += p.batch;
   }
+}
+
+void sum_parts(Launch& l, const Product& p, const Split& split) {
+  const size_t size = static_cast<size_t>(p.batch) * p.m * p.n;
+  launch(l, sum_parts_kernel, ceil_div(size, 1024), 256, 0, l.fault(), p, split);
 }
 
 void gemm(Launch& l, const GemmRow& row) {
