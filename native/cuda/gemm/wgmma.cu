@@ -8,11 +8,13 @@ namespace sweetspot::cuda {
 
 namespace {
 
-// Products of less than the cube of this, or of less than a quarter of it in rows or columns, are left to smaller
-// tiles. Tests set it to 1.
+// Tests set both lower, so that small products pass through everything below.
 #ifndef SWEETSPOT_WGMMA_SIDE
 #define SWEETSPOT_WGMMA_SIDE 256
+#define SWEETSPOT_WGMMA_MULTIPROCESSORS 132
 #endif
+// Products of less than the cube of this, or of no more than a quarter of it in rows or columns, are left to smaller
+// tiles.
 constexpr uint64_t kSide = SWEETSPOT_WGMMA_SIDE;
 
 // How a product is cut up, by a model of the time that it takes. The model's machine has the multiprocessors of an H100
@@ -21,7 +23,7 @@ struct Cut {
   uint32_t columns = 0, splits = 1;
   double cycles = 0;
 };
-constexpr uint64_t kMultiprocessors = 132;
+constexpr uint64_t kMultiprocessors = SWEETSPOT_WGMMA_MULTIPROCESSORS;
 constexpr uint32_t kMostSplits = 32, kLeastSteps = 4;
 constexpr double kBytesPerCycle = 2048;  // of all multiprocessors together, to memory
 constexpr double kSecondLaunch = 5000;   // of the kernel that adds the parts
