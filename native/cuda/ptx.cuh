@@ -144,6 +144,20 @@ __device__ inline void copy_box(void* shared, const CUtensorMap* map, int x, int
       "l"(map), "r"(shared_address(done)), "r"(x), "r"(y), "r"(z)
       : "memory");
 }
+// The other way, in groups as cp.async has them: a box of shared memory to a matrix, by one thread; parts outside are
+// not written. store_box_wait(): all but the newest `left` groups of this thread have read their shared memory.
+__device__ inline void store_box(const CUtensorMap* map, int x, int y, int z, const void* shared) {
+  SWEETSPOT_SM90A("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map),
+                  "r"(shared_address(shared)), "r"(x), "r"(y), "r"(z)
+                  : "memory");
+}
+__device__ inline void store_box_commit() {
+  SWEETSPOT_SM90A("cp.async.bulk.commit_group;" ::: "memory");
+}
+template <int left>
+__device__ inline void store_box_wait() {
+  SWEETSPOT_SM90A("cp.async.bulk.wait_group.read %0;" ::"n"(left) : "memory");
+}
 __device__ inline void prefetch_map(const CUtensorMap* map) {
   SWEETSPOT_SM90A("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }

@@ -61,8 +61,10 @@ class Async {
   std::vector<std::function<void()>> open_;
   std::deque<std::vector<std::function<void()>>> groups_;
 };
-// Of the calling thread, for cp.async; of its warpgroup, for wgmma (used by one thread of the group).
+// Of the calling thread, for cp.async and for bulk copies to memory; of its warpgroup, for wgmma (used by one thread of
+// the group).
 Async& copies_of_thread();
+Async& stores_of_thread();
 Async& products_of_warpgroup();
 // For copies that announce their end at a barrier in memory: happens now, or while others wait.
 void sometime(std::function<void()> work);

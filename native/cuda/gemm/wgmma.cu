@@ -83,12 +83,27 @@ BoxedMatrix boxed(const bf16* base, bool k_major, uint32_t rows, uint32_t k, siz
   return m;
 }
 
+WgmmaOutput output_of(const Product& p, const Split& split) {
+  constexpr uint32_t kRows = 16;
+  WgmmaOutput output{};
+  if (split.splits > 1) {
+    output.boxes = make_map(output.f32, {split.partial, p.n, p.m, layers(p, split.splits), p.n,
+                                         static_cast<size_t>(p.m) * p.n, kRows, sizeof(float)});
+    return output;
+  }
+  const auto map = [&](CUtensorMap& made, const void* base, uint32_t element) {
+    return base == nullptr || make_map(made, {base, p.n, p.m, p.batch, p.ldc, p.stride_c, kRows, element});
+  };
+  output.boxes = map(output.f32, p.c.f32, sizeof(float)) && map(output.half, p.c.half, sizeof(bf16));
+  return output;
+}
+
 template <class Shape>
 void launch_shape(Launch& l, const Product& p, const Split& split, const CUtensorMap& a, const CUtensorMap& b,
-                  uint32_t count) {
+                  const WgmmaOutput& output, uint32_t count) {
   const auto launch_layout = [&](auto kernel) {
-    launch(l, kernel, std::min(count, static_cast<uint32_t>(l.sms)), kWgmmaThreads, Shape::kShared, l.fault(), a, b, p,
-           split, count);
+    launch(l, kernel, std::min(count, static_cast<uint32_t>(l.sms)), kWgmmaThreads, Shape::kShared, l.fault(), a, b,
+           output, p, split, count);
   };
   if (p.trans_a) {
     if (p.trans_b)
@@ -122,10 +137,11 @@ bool multiply_wgmma(Launch& l, const Product& p) {
     if (p.offsets == nullptr) split.depth = ceil_div(typical_steps(p), split.splits) * kWgmmaDepth;
     split.partial = static_cast<float*>(l.scratch(layers(p, split.splits) * p.m * p.n * sizeof(float)));
   }
+  const WgmmaOutput output = output_of(p, split);
   if (cut.columns == 256)
-    launch_shape<WgmmaShape<256>>(l, p, split, a, b, static_cast<uint32_t>(count));
+    launch_shape<WgmmaShape<256>>(l, p, split, a, b, output, static_cast<uint32_t>(count));
   else
-    launch_shape<WgmmaShape<128>>(l, p, split, a, b, static_cast<uint32_t>(count));
+    launch_shape<WgmmaShape<128>>(l, p, split, a, b, output, static_cast<uint32_t>(count));
   if (split.splits > 1) sum_parts(l, p, split);
   return true;
 }

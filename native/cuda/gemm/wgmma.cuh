@@ -7,6 +7,7 @@
 // are done with them.
 #pragma once
 #include "cuda/gemm/product.cuh"
+#include "cuda/gemm/wgmma_store.cuh"
 #include "cuda/ptx.cuh"
 
 namespace sweetspot::cuda {
@@ -23,9 +24,7 @@ struct WgmmaShape {
   static constexpr int kBytesA = kM * kWgmmaDepth * 2, kBytesB = kN * kWgmmaDepth * 2;
   static constexpr int kStage = kBytesA + kBytesB;
   static constexpr int kStages = 192 * 1024 / kStage;
-  // Where each warp turns its sums into rows: 16 rows of 64 columns.
-  static constexpr int kTurn = 16 * 64 * 4;
-  static constexpr int kTurns = kStages * kStage, kBarriers = kTurns + 4 * kConsumers * kTurn;
+  static constexpr int kTurns = kStages * kStage, kBarriers = kTurns + 4 * kConsumers * kTurnBytes;
   static constexpr int kShared = kBarriers + 2 * kStages * static_cast<int>(sizeof(MemoryBarrier));
   // Tiles above each other that are computed before those to the right: those at work at a time then cover about as
   // many rows of A as columns of B, which keeps both in the cache.
@@ -79,6 +78,17 @@ __device__ inline bool find_tile(const Product& p, const Split& split, uint32_t 
   return true;
 }
 
+// The block's next tile with something to compute, from `index` on.
+template <class Shape>
+__device__ inline bool next_tile(const Product& p, const Split& split, uint32_t tiles, uint32_t& index, WgmmaTile& t) {
+  for (; index < tiles; index += gridDim.x)
+    if (find_tile<Shape>(p, split, index, t)) {
+      index += gridDim.x;
+      return true;
+    }
+  return false;
+}
+
 // Rows (or columns of B) `row` on and k `k` on of a factor: one box where k lies next to k, else one for 64 rows each.
 template <bool KMajor, int Rows>
 __device__ inline void fetch_factor(uint8_t* stage, const CUtensorMap* map, uint32_t row, uint32_t k, uint32_t entry,
@@ -93,74 +103,10 @@ __device__ inline void fetch_factor(uint8_t* stage, const CUtensorMap* map, uint
   }
 }
 
-// Where a tile goes: the result, or the partial products of its part.
-struct WgmmaTarget {
-  Out c;
-  size_t at, ld;  // of row 0 and column 0
-  const float* bias;
-  const float* add;
-  float alpha;
-};
-
 __device__ inline WgmmaTarget find_target(const Product& p, const Split& split, const WgmmaTile& t) {
-  if (split.splits == 1) return {p.c, t.entry * p.stride_c, p.ldc, p.bias, p.add, p.alpha};
-  const size_t layer = static_cast<size_t>(t.part) * p.batch + t.entry;
-  return {{split.partial, nullptr}, layer * p.m * p.n, p.n, nullptr, nullptr, 1.0f};
-}
-
-// Four columns of a row, `left` of which exist.
-__device__ inline void store_four(const WgmmaTarget& to, size_t at, float4 x, const float4& bias, int left, bool wide) {
-  const auto value = [&](float sum, float plus) { return to.alpha * sum + plus; };
-  x = {value(x.x, bias.x), value(x.y, bias.y), value(x.z, bias.z), value(x.w, bias.w)};
-  if (wide && left >= 4) {
-    if (to.add != nullptr) {
-      const float4 add = *reinterpret_cast<const float4*>(to.add + at);
-      x = {x.x + add.x, x.y + add.y, x.z + add.z, x.w + add.w};
-    }
-    to.c.put4(at, x);
-    return;
-  }
-  const float four[4] = {x.x, x.y, x.z, x.w};
-#pragma unroll
-  for (int i = 0; i < 4; i++)
-    if (i < left) to.c.put(at + i, to.add != nullptr ? four[i] + to.add[at + i] : four[i]);
-}
-
-// Stores a warp's 16 rows. Lanes hold pairs of neighbours, so 64 columns at a time pass through shared memory, where
-// pieces of 16 bytes change places so that no two of eight lanes meet in a bank; then half a warp has a row.
-template <int Columns>
-__device__ inline void store_sums(const float (&sum)[Columns / 2], float* turn, const WgmmaTarget& to, uint32_t row0,
-                                  uint32_t end, uint32_t col0, uint32_t n) {
-  const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  const bool wide = to.ld % 4 == 0 && to.at % 4 == 0;
-  const auto piece = [](int row, int i) { return row * 64 + ((i ^ row % 4 * 2) * 4); };
-#pragma unroll
-  for (int slab = 0; slab < Columns / 64; slab++) {
-    __syncwarp();
-#pragma unroll
-    for (int j = 0; j < 8; j++)
-#pragma unroll
-      for (int r = 0; r < 2; r++) {
-        const int e = 4 * (8 * slab + j) + 2 * r;
-        *reinterpret_cast<float2*>(turn + piece(g + 8 * r, 2 * j + t / 2) + t % 2 * 2) = {sum[e], sum[e + 1]};
-      }
-    __syncwarp();
-    const uint32_t col = col0 + 64 * slab + lane % 16 * 4;
-    const int left = static_cast<int>(n - min(n, col));
-    float4 bias = {0, 0, 0, 0};
-    if (to.bias != nullptr) {
-      if (left > 0) bias.x = to.bias[col];
-      if (left > 1) bias.y = to.bias[col + 1];
-      if (left > 2) bias.z = to.bias[col + 2];
-      if (left > 3) bias.w = to.bias[col + 3];
-    }
-#pragma unroll 4
-    for (int i = 0; i < 8; i++) {
-      const int r = 2 * i + lane / 16;
-      const float4 x = *reinterpret_cast<const float4*>(turn + piece(r, lane % 16));
-      if (row0 + r < end && left > 0) store_four(to, to.at + (row0 + r) * to.ld + col, x, bias, left, wide);
-    }
-  }
+  if (split.splits == 1) return {p.c, t.entry * p.stride_c, p.ldc, t.entry, p.bias, p.add, p.alpha};
+  const uint32_t layer = t.part * p.batch + t.entry;
+  return {{split.partial, nullptr}, static_cast<size_t>(layer) * p.m * p.n, p.n, layer, nullptr, nullptr, 1.0f};
 }
 
 // Lines of a stage from `depth` on, which belong to the next group, become zeros: those of A that this warpgroup reads
@@ -206,8 +152,8 @@ template <class Shape, bool KMajorA, bool KMajorB>
 __device__ inline void fetch_tiles(WgmmaStages<Shape> ring, const CUtensorMap* map_a, const CUtensorMap* map_b,
                                    const Product& p, const Split& split, uint32_t tiles) {
   WgmmaTile t;
-  for (uint32_t index = blockIdx.x; index < tiles; index += gridDim.x) {
-    if (!find_tile<Shape>(p, split, index, t)) continue;
+  uint32_t index = blockIdx.x;
+  while (next_tile<Shape>(p, split, tiles, index, t)) {
     const uint32_t a_entry = p.stride_a == 0 ? 0 : t.entry, b_entry = p.stride_b == 0 ? 0 : t.b_entry;
     const uint32_t steps = t.steps();
     for (uint32_t step = 0; step < steps; step++, ring.next()) {
@@ -223,17 +169,18 @@ __device__ inline void fetch_tiles(WgmmaStages<Shape> ring, const CUtensorMap* m
 
 // A warpgroup, number `group` of kConsumers.
 template <class Shape, bool KMajorA, bool KMajorB>
-__device__ inline void multiply_tiles(WgmmaStages<Shape> ring, uint32_t group, const Product& p, const Split& split,
-                                      uint32_t tiles) {
+__device__ inline void multiply_tiles(WgmmaStages<Shape> ring, uint32_t group, const WgmmaOutput& output,
+                                      const Product& p, const Split& split, uint32_t tiles) {
   constexpr uint32_t kBox = 64 * kWgmmaDepth * 2, kNextA = KMajorA ? 16 : kBox, kNextB = KMajorB ? 16 : kBox;
   constexpr uint32_t kAdvanceA = (KMajorA ? 32 : 2048) >> 4, kAdvanceB = (KMajorB ? 32 : 2048) >> 4;
   const uint32_t warp = threadIdx.x / 32 % 4;
   const bool speaks = threadIdx.x % 32 == 0;
-  auto* turn = reinterpret_cast<float*>(ring.memory + Shape::kTurns + (4 * group + warp) * Shape::kTurn);
+  uint8_t* turn = ring.memory + Shape::kTurns + (4 * group + warp) * kTurnBytes;
   float sum[Shape::kN / 2];
-  WgmmaTile t;
-  for (uint32_t index = blockIdx.x; index < tiles; index += gridDim.x) {
-    if (!find_tile<Shape>(p, split, index, t)) continue;
+  WgmmaTile next;
+  uint32_t index = blockIdx.x;
+  for (bool more = next_tile<Shape>(p, split, tiles, index, next); more;) {
+    const WgmmaTile t = next;
     const uint32_t steps = t.steps();
     MemoryBarrier* before = nullptr;  // of the stage of the step before
 #pragma unroll 1
@@ -261,17 +208,22 @@ __device__ inline void multiply_tiles(WgmmaStages<Shape> ring, uint32_t group, c
       if (step > 0 && speaks) before->arrive();
       before = &ring.empty[ring.stage];
     }
+    // Takes some divisions, while the last step is at work.
+    more = next_tile<Shape>(p, split, tiles, index, next);
     wgmma_wait<0>();
     wgmma_finish(sum);
     if (speaks) before->arrive();
-    store_sums<Shape::kN>(sum, turn, find_target(p, split, t), t.row + 64 * group + 16 * warp, t.end, t.col, p.n);
+    store_sums<Shape::kN>(turn, sum, output, find_target(p, split, t), t.row + 64 * group + 16 * warp, t.end, p.m,
+                          t.col, p.n);
   }
+  if (speaks) store_box_wait<0>();
 }
 
 template <class Shape, bool KMajorA, bool KMajorB>
 __global__ void __launch_bounds__(kWgmmaThreads, 1)
     wgmma_kernel(Fault fault, const __grid_constant__ CUtensorMap map_a, const __grid_constant__ CUtensorMap map_b,
-                 const __grid_constant__ Product p, const __grid_constant__ Split split, uint32_t tiles) {
+                 const __grid_constant__ WgmmaOutput output, const __grid_constant__ Product p,
+                 const __grid_constant__ Split split, uint32_t tiles) {
   if (fault.failed()) return;
   WgmmaStages<Shape> ring(dynamic_shared());
   if (threadIdx.x == 0) {
@@ -285,7 +237,7 @@ __global__ void __launch_bounds__(kWgmmaThreads, 1)
     if (threadIdx.x == 0) fetch_tiles<Shape, KMajorA, KMajorB>(ring, &map_a, &map_b, p, split, tiles);
   } else {
     take_registers<kConsumerRegisters>();
-    multiply_tiles<Shape, KMajorA, KMajorB>(ring, threadIdx.x / 128 - 1, p, split, tiles);
+    multiply_tiles<Shape, KMajorA, KMajorB>(ring, threadIdx.x / 128 - 1, output, p, split, tiles);
   }
 }
 
