@@ -54,8 +54,6 @@ struct Split {
 // Enqueues a product. Small products on large GPUs leave multiprocessors idle, so K is cut into equal parts then, and a
 // second kernel adds the partial products in order.
 void multiply(Launch& l, Product p, Matmul precision);
-// Enqueues the kernel that adds the partial products.
-void sum_parts(Launch& l, const Product& p, const Split& split);
 // Whether multiply() takes the large tiles, so that group_tiles can be made for them.
 bool takes_large_tiles(const Product& p);
 

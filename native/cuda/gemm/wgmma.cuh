@@ -31,6 +31,13 @@ struct WgmmaShape {
   static constexpr uint32_t kBand = Columns == 256 ? 16 : 12;
 };
 
+// K in `splits` parts, each `depth` long: partial products lie in (splits, batch, m, pitch). Groups have a depth each.
+struct WgmmaSplit {
+  uint32_t splits = 1, depth = 0;
+  float* partial = nullptr;
+  uint32_t pitch = 0;  // n and up to 3 more, so that rows are aligned
+};
+
 // One tile of the result, or of one part of it when K is split.
 struct WgmmaTile {
   uint32_t row, end, col;   // rows up to `end` are this tile's
@@ -47,7 +54,7 @@ __host__ __device__ inline uint32_t wgmma_rows_of_tiles(const Product& p, uint32
 
 // Tile `index` of all; false when it has nothing to compute.
 template <class Shape>
-__device__ inline bool find_tile(const Product& p, const Split& split, uint32_t index, WgmmaTile& t) {
+__device__ inline bool find_tile(const Product& p, const WgmmaSplit& split, uint32_t index, WgmmaTile& t) {
   const uint32_t high = wgmma_rows_of_tiles(p, Shape::kM), wide = ceil_div(p.n, Shape::kN);
   const uint32_t layer = index / (high * wide), within = index % (high * wide);
   const uint32_t above = within / (Shape::kBand * wide) * Shape::kBand, in_band = within % (Shape::kBand * wide);
@@ -68,7 +75,7 @@ __device__ inline bool find_tile(const Product& p, const Split& split, uint32_t 
     return tile.rows > 0;
   }
   if (p.offsets != nullptr) {
-    if (p.left_alone(t.entry)) return false;
+    if (p.count != nullptr && t.entry >= static_cast<uint32_t>(*p.count)) return false;
     const uint32_t first = static_cast<uint32_t>(p.offsets[t.entry]), rows = p.offsets[t.entry + 1] - first;
     const uint32_t depth = ceil_div(rows, split.splits * kWgmmaDepth) * kWgmmaDepth;
     const uint32_t begin = min(rows, t.part * depth);
@@ -80,7 +87,8 @@ __device__ inline bool find_tile(const Product& p, const Split& split, uint32_t 
 
 // The block's next tile with something to compute, from `index` on.
 template <class Shape>
-__device__ inline bool next_tile(const Product& p, const Split& split, uint32_t tiles, uint32_t& index, WgmmaTile& t) {
+__device__ inline bool next_tile(const Product& p, const WgmmaSplit& split, uint32_t tiles, uint32_t& index,
+                                 WgmmaTile& t) {
   for (; index < tiles; index += gridDim.x)
     if (find_tile<Shape>(p, split, index, t)) {
       index += gridDim.x;
@@ -103,10 +111,16 @@ __device__ inline void fetch_factor(uint8_t* stage, const CUtensorMap* map, uint
   }
 }
 
-__device__ inline WgmmaTarget find_target(const Product& p, const Split& split, const WgmmaTile& t) {
+__device__ inline WgmmaTarget find_target(const Product& p, const WgmmaSplit& split, const WgmmaTile& t) {
   if (split.splits == 1) return {p.c, t.entry * p.stride_c, p.ldc, t.entry, p.bias, p.add, p.alpha};
   const uint32_t layer = t.part * p.batch + t.entry;
-  return {{split.partial, nullptr}, static_cast<size_t>(layer) * p.m * p.n, p.n, layer, nullptr, nullptr, 1.0f};
+  return {{split.partial, nullptr},
+          static_cast<size_t>(layer) * p.m * split.pitch,
+          split.pitch,
+          layer,
+          nullptr,
+          nullptr,
+          1.0f};
 }
 
 // Lines of a stage from `depth` on, which belong to the next group, become zeros: those of A that this warpgroup reads
@@ -150,7 +164,7 @@ struct WgmmaStages {
 // One thread.
 template <class Shape, bool KMajorA, bool KMajorB>
 __device__ inline void fetch_tiles(WgmmaStages<Shape> ring, const CUtensorMap* map_a, const CUtensorMap* map_b,
-                                   const Product& p, const Split& split, uint32_t tiles) {
+                                   const Product& p, const WgmmaSplit& split, uint32_t tiles) {
   WgmmaTile t;
   uint32_t index = blockIdx.x;
   while (next_tile<Shape>(p, split, tiles, index, t)) {
@@ -170,7 +184,7 @@ __device__ inline void fetch_tiles(WgmmaStages<Shape> ring, const CUtensorMap* m
 // A warpgroup, number `group` of kConsumers.
 template <class Shape, bool KMajorA, bool KMajorB>
 __device__ inline void multiply_tiles(WgmmaStages<Shape> ring, uint32_t group, const WgmmaOutput& output,
-                                      const Product& p, const Split& split, uint32_t tiles) {
+                                      const Product& p, const WgmmaSplit& split, uint32_t tiles) {
   constexpr uint32_t kBox = 64 * kWgmmaDepth * 2, kNextA = KMajorA ? 16 : kBox, kNextB = KMajorB ? 16 : kBox;
   constexpr uint32_t kAdvanceA = (KMajorA ? 32 : 2048) >> 4, kAdvanceB = (KMajorB ? 32 : 2048) >> 4;
   const uint32_t warp = threadIdx.x / 32 % 4;
@@ -223,8 +237,9 @@ template <class Shape, bool KMajorA, bool KMajorB>
 __global__ void __launch_bounds__(kWgmmaThreads, 1)
     wgmma_kernel(Fault fault, const __grid_constant__ CUtensorMap map_a, const __grid_constant__ CUtensorMap map_b,
                  const __grid_constant__ WgmmaOutput output, const __grid_constant__ Product p,
-                 const __grid_constant__ Split split, uint32_t tiles) {
-  if (fault.failed()) return;
+                 const __grid_constant__ WgmmaSplit split, uint32_t tiles) {
+  // Code for other devices is never launched and need not be long.
+  if (!compiled_for_sm90a() || fault.failed()) return;
   WgmmaStages<Shape> ring(dynamic_shared());
   if (threadIdx.x == 0) {
     prefetch_map(&map_a);

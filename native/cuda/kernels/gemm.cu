@@ -76,7 +76,7 @@ void multiply(Launch& l, Product p, Matmul precision) {
     const size_t size = static_cast<size_t>(p.batch) * p.m * p.n;
     split.partial = static_cast<float*>(l.scratch(split.splits * size * sizeof(float)));
     launch_precision(l, p, split, large, precision);
-    sum_parts(l, p, split);
+    launch(l, sum_parts_kernel, ceil_div(size, 1024), 256, 0, l.fault(), p, split);
     return;
   }
   // blockIdx.z ends at 65535.
@@ -92,11 +92,6 @@ void multiply(Launch& l, Product p, Matmul precision) {
     if (p.offsets != nullptr) p.offsets += p.batch;
     p.first_group += p.batch;
   }
-}
-
-void sum_parts(Launch& l, const Product& p, const Split& split) {
-  const size_t size = static_cast<size_t>(p.batch) * p.m * p.n;
-  launch(l, sum_parts_kernel, ceil_div(size, 1024), 256, 0, l.fault(), p, split);
 }
 
 void gemm(Launch& l, const GemmRow& row) {
