@@ -68,6 +68,10 @@ void describe_fault(const DeviceError& fault, uint32_t opcode, char* text, size_
   }
 }
 
+__global__ void sm90a_kernel(DeviceError* answer) {
+  answer->value = compiled_for_sm90a();
+}
+
 }  // namespace
 
 // Keeps the first failure; later ones follow from it.
@@ -77,6 +81,20 @@ bool Executor::check(cudaError_t status, const char* what) {
   return false;
 }
 
+// Asks the code that would run: a library built for sm_90 alone has nothing where sm_90a has wgmma. Uses error_ before
+// it is cleared.
+bool Executor::find_sm90a() {
+  int major = 0;
+  if (!check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "ask the device")) return false;
+  if (major != 9) return true;
+  start(stream_, sm90a_kernel, 1, 1, 0, error_);
+  if (!check(cudaMemcpyAsync(fetched_, error_, sizeof *error_, cudaMemcpyDeviceToHost, stream_), "run a kernel") ||
+      !check(cudaStreamSynchronize(stream_), "run a kernel"))
+    return false;
+  sm90a_ = fetched_->value != 0;
+  return true;
+}
+
 bool Executor::open(Matmul matmul) {
   matmul_ = matmul;
   if (!check(cudaSetDevice(0), "use device 0")) return false;
@@ -84,8 +102,9 @@ bool Executor::open(Matmul matmul) {
   if (!check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "create a stream")) return false;
   if (!check(cudaStreamCreateWithFlags(&zeroing_, cudaStreamNonBlocking), "create a stream")) return false;
   if (!check(cudaMalloc(&error_, sizeof *error_), "allocate")) return false;
-  if (!check(cudaMemset(error_, 0, sizeof *error_), "clear memory")) return false;
   if (!check(cudaMallocHost(&fetched_, sizeof *fetched_), "pin memory")) return false;
+  if (!find_sm90a()) return false;
+  if (!check(cudaMemset(error_, 0, sizeof *error_), "clear memory")) return false;
   *fetched_ = {};
   if (!check(cudaMallocHost(&staging_.memory, Staging::kBlock * Staging::kBlocks), "pin memory")) return false;
   for (cudaEvent_t& event : staging_.done)
@@ -186,6 +205,7 @@ bool Executor::capture(const SweetspotCudaProgram& program, uint8_t* const* base
   l.error = error_;
   l.program = program.id;
   l.sms = sms_;
+  l.sm90a = sm90a_;
   l.matmul = matmul_;
   l.dry = true;
   l.load = true;

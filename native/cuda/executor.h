@@ -56,12 +56,14 @@ class Executor {
   };
 
   bool check(cudaError_t status, const char* what);
+  bool find_sm90a();
   bool reserve(size_t bytes);
   bool capture(const SweetspotCudaProgram& program, uint8_t* const* bases, Graph& graph, SweetspotCudaError* error);
   void fetch_error();
 
   Matmul matmul_ = Matmul::fp32;
   int sms_ = 1;
+  bool sm90a_ = false;
   cudaStream_t stream_ = nullptr;
   cudaStream_t zeroing_ = nullptr;  // of the threads that allocate
   DeviceError* error_ = nullptr;    // device memory

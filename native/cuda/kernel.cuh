@@ -131,7 +131,8 @@ struct Launch {
   DeviceError* error = nullptr;
   uint32_t program = 0;
   uint32_t row = 0;
-  int sms = 1;  // multiprocessors: for grids of loops over tiles; never for what a sum adds up in which order
+  int sms = 1;         // multiprocessors: for grids of loops over tiles; never for what a sum adds up in which order
+  bool sm90a = false;  // the device has wgmma and the copy engine, and this library the code for it
   Matmul matmul = Matmul::fp32;
   bool dry = false;
   bool load = false;  // while dry: bring the kernels to the device

@@ -18,6 +18,15 @@ namespace sweetspot::cuda {
 
 using bf16 = __nv_bfloat16;
 
+// Whether the code that runs is that of sm_90a.
+__device__ inline bool compiled_for_sm90a() {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  return true;
+#else
+  return false;
+#endif
+}
+
 __device__ inline uint32_t shared_address(const void* shared) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
 }
@@ -135,6 +144,20 @@ __device__ inline void copy_box(void* shared, const CUtensorMap* map, int x, int
       "l"(map), "r"(shared_address(done)), "r"(x), "r"(y), "r"(z)
       : "memory");
 }
+// The other way, in groups as cp.async has them: a box of shared memory to a matrix, by one thread; parts outside are
+// not written. store_box_wait(): all but the newest `left` groups of this thread have read their shared memory.
+__device__ inline void store_box(const CUtensorMap* map, int x, int y, int z, const void* shared) {
+  SWEETSPOT_SM90A("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map),
+                  "r"(shared_address(shared)), "r"(x), "r"(y), "r"(z)
+                  : "memory");
+}
+__device__ inline void store_box_commit() {
+  SWEETSPOT_SM90A("cp.async.bulk.commit_group;" ::: "memory");
+}
+template <int left>
+__device__ inline void store_box_wait() {
+  SWEETSPOT_SM90A("cp.async.bulk.wait_group.read %0;" ::"n"(left) : "memory");
+}
 __device__ inline void prefetch_map(const CUtensorMap* map) {
   SWEETSPOT_SM90A("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
@@ -167,6 +190,21 @@ __device__ inline void wgmma_commit() {
 template <int left>
 __device__ inline void wgmma_wait() {
   SWEETSPOT_SM90A("wgmma.wait_group.sync.aligned %0;" ::"n"(left) : "memory");
+}
+
+// Follows the wait: what is computed from the sums stays behind it.
+template <int count>
+__device__ inline void wgmma_finish(float (&d)[count]) {
+#pragma unroll
+  for (int i = 0; i < count; i++) asm volatile("" : "+f"(d[i])::"memory");
+}
+
+// Describes to wgmma a factor in shared memory, in lines of 128 bytes swizzled by 128; `start` is 1024-byte aligned but
+// for the advance along k. Lines of 64 k: eight rows are 1024 bytes, 16 k are 32. Lines of 64 rows (Trans): eight k are
+// 1024 bytes, 16 k are 2048, and the next 64 rows lie `next` bytes further.
+__device__ inline uint64_t matrix_descriptor(uint32_t start, uint32_t next) {
+  constexpr uint64_t kSwizzle128 = 1, kStride = 1024;
+  return kSwizzle128 << 62 | (kStride >> 4) << 32 | static_cast<uint64_t>(next >> 4) << 16 | (start >> 4 & 0x3fff);
 }
 
 template <int N, int TransA, int TransB>

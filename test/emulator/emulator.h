@@ -46,21 +46,25 @@ void meet(const char* what, unsigned width, uint32_t mask, void* mine, const Tog
 // Runs others until done() is true.
 void wait_until(const char* what, const std::function<bool()>& done);
 
-// Work that asynchronous instructions have begun. It happens at once or in finish(), as the seed has it.
+// Work that asynchronous instructions have begun. It happens at once or in finish(), as the seed has it; in order where
+// one builds on the one before.
 class Async {
  public:
-  void begin(std::function<void()> work);
+  void begin(std::function<void()> work, bool in_order = false);
   // Closes a group of what was begun; finish(left) does all but the newest `left` groups.
   void commit();
   void finish(unsigned left);
   bool idle() const { return open_.empty() && groups_.empty(); }
 
  private:
+  bool all_done() const;
   std::vector<std::function<void()>> open_;
   std::deque<std::vector<std::function<void()>>> groups_;
 };
-// Of the calling thread, for cp.async; of its warpgroup, for wgmma (used by one thread of the group).
+// Of the calling thread, for cp.async and for bulk copies to memory; of its warpgroup, for wgmma (used by one thread of
+// the group).
 Async& copies_of_thread();
+Async& stores_of_thread();
 Async& products_of_warpgroup();
 // For copies that announce their end at a barrier in memory: happens now, or while others wait.
 void sometime(std::function<void()> work);

@@ -88,7 +88,7 @@ struct Context {
 struct Fiber {
   enum State { ready, waiting, asking, ended } state = ended;
   Context context;
-  Async copies;
+  Async copies, stores;
   const char* waits_for = "";
 };
 
@@ -132,6 +132,7 @@ void fiber_main() {
   (*b.body)();
   Fiber& self = b.fibers[b.running];
   if (!self.copies.idle()) self.copies.finish(0);
+  if (!self.stores.idle()) fail("a thread ended while boxes of its shared memory were stored");
   self.state = Fiber::ended;
   b.left--;
   b.progress++;
@@ -238,6 +239,9 @@ unsigned thread() {
 Async& copies_of_thread() {
   return block().fibers[block().running].copies;
 }
+Async& stores_of_thread() {
+  return block().fibers[block().running].stores;
+}
 Async& products_of_warpgroup() {
   return block().products[block().running / 128];
 }
@@ -326,8 +330,12 @@ void sometime(std::function<void()> work) {
   block().pending.push_back(std::move(work));
 }
 
-void Async::begin(std::function<void()> work) {
-  if (coin()) return work();
+bool Async::all_done() const {
+  return open_.empty() && std::all_of(groups_.begin(), groups_.end(), [](const auto& group) { return group.empty(); });
+}
+
+void Async::begin(std::function<void()> work, bool in_order) {
+  if ((!in_order || all_done()) && coin()) return work();
   open_.push_back(std::move(work));
 }
 void Async::commit() {

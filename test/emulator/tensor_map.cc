@@ -8,7 +8,7 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType type, cuui
   const uint32_t element = type == CU_TENSOR_MAP_DATA_TYPE_FLOAT32 ? 4 : 2;
   if (rank < 2 || rank > 3 || reinterpret_cast<uintptr_t>(map) % 64 != 0) return CUDA_ERROR_INVALID_VALUE;
   if (reinterpret_cast<uintptr_t>(address) % 16 != 0) return CUDA_ERROR_INVALID_VALUE;
-  *map = {static_cast<const uint8_t*>(address), {1, 1, 1}, {element, 0, 0}, {1, 1, 1}, rank, element, swizzle};
+  *map = {static_cast<uint8_t*>(address), {1, 1, 1}, {element, 0, 0}, {1, 1, 1}, rank, element, swizzle};
   for (uint32_t i = 0; i < rank; i++) {
     if (size[i] == 0 || size[i] > uint64_t{1} << 32 || box[i] == 0 || box[i] > 256 || element_strides[i] != 1)
       return CUDA_ERROR_INVALID_VALUE;

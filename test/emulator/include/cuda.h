@@ -24,7 +24,7 @@ enum CUtensorMapFloatOOBfill { CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE };
 
 // Opaque to whoever uses it, as the driver's.
 struct alignas(64) CUtensorMap {
-  const uint8_t* base;
+  uint8_t* base;
   uint64_t size[3];    // elements, the innermost dimension first
   uint64_t stride[3];  // bytes
   uint32_t box[3];

@@ -9,6 +9,11 @@ namespace sweetspot::cuda {
 
 using bf16 = __nv_bfloat16;
 
+// Whatever the device: it must say that it is one.
+inline bool compiled_for_sm90a() {
+  return true;
+}
+
 // Addresses are offsets behind kSharedBase, so that 0 and what lies below are no valid ones.
 constexpr uint32_t kSharedBase = 1024;
 inline uint32_t shared_address(const void* shared) {
@@ -167,30 +172,59 @@ inline uint32_t swizzle_128(uint32_t address) {
   return address ^ (address >> 7 & 7) << 4;
 }
 
-inline void copy_box(void* shared, const CUtensorMap* map, const int (&at)[3], MemoryBarrier* done) {
-  const bool swizzled = map->swizzle == CU_TENSOR_MAP_SWIZZLE_128B;
+// Every element of a box at `at`: body(its place in shared memory, its place in the matrix or nullptr outside).
+template <class Body>
+inline void each_of_box(const CUtensorMap& map, uint32_t shared, const int (&at)[3], Body body) {
+  const uint32_t line = map.box[0] * map.element;
+  for (uint32_t z = 0; z < map.box[2]; z++)
+    for (uint32_t y = 0; y < map.box[1]; y++)
+      for (uint32_t x = 0; x < map.box[0]; x++) {
+        const int64_t gx = int64_t{at[0]} + x, gy = int64_t{at[1]} + y, gz = int64_t{at[2]} + z;
+        const uint32_t address = shared + (z * map.box[1] + y) * line + x * map.element;
+        const auto inside = [&](int64_t i, int dimension) {
+          return i >= 0 && static_cast<uint64_t>(i) < map.size[dimension];
+        };
+        uint8_t* global = inside(gx, 0) && inside(gy, 1) && inside(gz, 2)
+                              ? map.base + gx * map.element + gy * map.stride[1] + gz * map.stride[2]
+                              : nullptr;
+        const bool swizzled = map.swizzle == CU_TENSOR_MAP_SWIZZLE_128B;
+        body(shared_pointer(swizzled ? swizzle_128(address) : address, map.element), global);
+      }
+}
+
+// Parameters of a kernel outlive its threads, but not here: maps are copied.
+inline void copy_box(void* shared, const CUtensorMap* from, const int (&at)[3], MemoryBarrier* done) {
   check_aligned("cp.async.bulk.tensor", shared, 128);
-  const uint32_t target = shared_address(shared), line = map->box[0] * map->element;
-  const uint32_t bytes = line * map->box[1] * map->box[2];
+  const CUtensorMap map = *from;
+  const uint32_t target = shared_address(shared), bytes = map.box[0] * map.box[1] * map.box[2] * map.element;
   shared_pointer(target, bytes);
-  const int x0 = at[0], y0 = at[1], z0 = at[2];
+  const int x = at[0], y = at[1], z = at[2];
   emulator::sometime([=] {
-    for (uint32_t z = 0; z < map->box[2]; z++)
-      for (uint32_t y = 0; y < map->box[1]; y++)
-        for (uint32_t x = 0; x < map->box[0]; x++) {
-          const int64_t gx = int64_t{x0} + x, gy = int64_t{y0} + y, gz = int64_t{z0} + z;
-          const uint32_t address = target + (z * map->box[1] + y) * line + x * map->element;
-          uint8_t* to = shared_pointer(swizzled ? swizzle_128(address) : address, map->element);
-          const auto inside = [&](int64_t i, int dimension) {
-            return i >= 0 && static_cast<uint64_t>(i) < map->size[dimension];
-          };
-          if (inside(gx, 0) && inside(gy, 1) && inside(gz, 2))
-            std::memcpy(to, map->base + gx * map->element + gy * map->stride[1] + gz * map->stride[2], map->element);
-          else
-            std::memset(to, 0, map->element);
-        }
+    each_of_box(map, target, {x, y, z}, [&](uint8_t* here, const uint8_t* there) {
+      if (there != nullptr)
+        std::memcpy(here, there, map.element);
+      else
+        std::memset(here, 0, map.element);
+    });
     done->copied(bytes);
   });
+}
+inline void store_box(const CUtensorMap* from, int x, int y, int z, const void* shared) {
+  check_aligned("cp.async.bulk.tensor", shared, 128);
+  const CUtensorMap map = *from;
+  const uint32_t source = shared_address(shared);
+  emulator::stores_of_thread().begin([=] {
+    each_of_box(map, source, {x, y, z}, [&](const uint8_t* here, uint8_t* there) {
+      if (there != nullptr) std::memcpy(there, here, map.element);
+    });
+  });
+}
+inline void store_box_commit() {
+  emulator::stores_of_thread().commit();
+}
+template <int left>
+inline void store_box_wait() {
+  emulator::stores_of_thread().finish(left);
 }
 inline void copy_box(void* shared, const CUtensorMap* map, int x, int y, MemoryBarrier* done) {
   copy_box(shared, map, {x, y, 0}, done);
@@ -224,6 +258,13 @@ inline void wgmma_wait() {
                  [](void* const*) { emulator::products_of_warpgroup().finish(left); });
 }
 
+template <int count>
+inline void wgmma_finish(float (&)[count]) {}
+
+inline uint64_t matrix_descriptor(uint32_t start, uint32_t next) {
+  return uint64_t{1} << 62 | uint64_t{1024 >> 4} << 32 | static_cast<uint64_t>(next >> 4) << 16 | (start >> 4 & 0x3fff);
+}
+
 // Number (row, k) of a factor in 128-byte swizzled lines. Line is 8 rows of 64 k, or, transposed, 8 k of 64 rows.
 template <int Trans>
 inline float wgmma_factor(uint64_t descriptor, uint32_t row, uint32_t k) {
@@ -253,20 +294,22 @@ inline void wgmma(float (&d)[N / 2], uint64_t a, uint64_t b, int add) {
       if (all[i].a != all[0].a || all[i].b != all[0].b || all[i].add != all[0].add)
         emulator::fail("wgmma: threads of a warpgroup bring different factors");
     }
-    emulator::products_of_warpgroup().begin([=] {
-      static float left[64][16], right[N][16];
-      for (uint32_t k = 0; k < 16; k++) {
-        for (uint32_t i = 0; i < 64; i++) left[i][k] = wgmma_factor<TransA>(all[0].a, i, k);
-        for (uint32_t j = 0; j < N; j++) right[j][k] = wgmma_factor<TransB>(all[0].b, j, k);
-      }
-      for (int t = 0; t < 128; t++)
-        for (int e = 0; e < N / 2; e++) {
-          const int row = t / 32 * 16 + t % 32 / 4 + e / 2 % 2 * 8, column = e / 4 * 8 + t % 4 * 2 + e % 2;
-          float sum = 0;
-          for (int k = 0; k < 16; k++) sum += left[row][k] * right[column][k];
-          all[t].d[e] = (all[t].add != 0 ? all[t].d[e] : 0.0f) + sum;
-        }
-    });
+    emulator::products_of_warpgroup().begin(
+        [=] {
+          static float left[64][16], right[N][16];
+          for (uint32_t k = 0; k < 16; k++) {
+            for (uint32_t i = 0; i < 64; i++) left[i][k] = wgmma_factor<TransA>(all[0].a, i, k);
+            for (uint32_t j = 0; j < N; j++) right[j][k] = wgmma_factor<TransB>(all[0].b, j, k);
+          }
+          for (int t = 0; t < 128; t++)
+            for (int e = 0; e < N / 2; e++) {
+              const int row = t / 32 * 16 + t % 32 / 4 + e / 2 % 2 * 8, column = e / 4 * 8 + t % 4 * 2 + e % 2;
+              float sum = 0;
+              for (int k = 0; k < 16; k++) sum += left[row][k] * right[column][k];
+              all[t].d[e] = (all[t].add != 0 ? all[t].d[e] : 0.0f) + sum;
+            }
+        },
+        true);
   });
 }
 
