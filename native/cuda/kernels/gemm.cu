@@ -1,4 +1,5 @@
 // gemm: c[b] = alpha * op(a[b]) op(b[b]) (+ bias) (+ add), and the choices behind every product.
+#include "cuda/gemm/cublaslt.h"
 #include "cuda/gemm/product.cuh"
 
 namespace sweetspot::cuda {
@@ -64,6 +65,7 @@ bool takes_large_tiles(const Product& p) {
 
 void multiply(Launch& l, Product p, Matmul precision) {
   if (p.m == 0 || p.n == 0) return;
+  if (precision == Matmul::bf16 && multiply_cublaslt(l, p)) return;
   const bool large = takes_large_tiles(p);
   Split split{choose_splits(p, large), 0, nullptr};
   if (split.splits > 1) {
