@@ -1,81 +1,172 @@
-// The conformance suite on one variant only, spread over processes: node dist/bench/gpu/conformance.js [variant]
-// [processes] [ops, separated by commas]. Prints a line an op, cases passed and the first failures; exits with 1 when a case failed. $OUT, when set,
-// gets conformance.json.
-import { fork } from 'node:child_process';
+// The conformance suite on CUDA, spread over processes: node dist/bench/gpu/conformance.js [variants] [processes] [ops].
+// Variants and ops are separated by commas. 'cuda' (the default) is every op in float32; 'cuda/tf32' and 'cuda/bf16' are the
+// products alone, with factors that have no more bits than these keep, so that results must be as near as in float32. Any
+// other variant of the suite works too. Prints a line an op, cases passed and the first failures; exits with 1 when a case
+// failed. $OUT, when set, gets conformance.json.
+//
+// A kernel that hangs or ruins its context takes its process along, not the rest of the cases: each process says how far
+// it is, and one that is silent or lost is followed by another, which goes on behind the culprit.
+import { type ChildProcess, fork } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CASES } from '../../test/conformance/cases/index.js';
+import type { Case } from '../../test/conformance/case.js';
+import { uniform } from '../../test/conformance/generators.js';
 import { check, prepare } from '../../test/conformance/runner.js';
 import { VARIANTS } from '../../test/conformance/variants.js';
-
-interface Outcome {
-  readonly op: string;
-  readonly cases: number;
-  readonly failures: readonly string[];
-}
+import { type Backend, openBackend } from '../../ts/backend/index.js';
+import { bf16ToF32, f32ToBf16 } from '../../ts/tensor/float16.js';
 
 /** Failures shown of an op; the rest are in the file. */
 const SHOWN = 3;
-const [name = 'cuda', given = '6', only = ''] = process.argv.slice(2);
-const processes = Number(given);
-const chosen = Object.entries(CASES).filter(([op]) => only === '' || only.split(',').includes(op));
+/** Milliseconds that a case may take, its oracle included. */
+const PATIENCE = 40_000;
+/** New processes in place of lost ones, each. */
+const RESTARTS = 25;
+/** Ops that multiply as the backend was opened to. */
+const PRODUCTS = ['gemm', 'grouped_gemm', 'grouped_gemm_dw'];
 
-/** Every `processes`-th case of every op, from the `share`-th on. */
-async function work(share: number): Promise<Outcome[]> {
+const [names = 'cuda', given = '6', only = ''] = process.argv.slice(2);
+const processes = Number(given);
+
+/** To 11 significant bits. */
+function roundToTf32(values: Float32Array): Float32Array {
+  const words = new Uint32Array(values.slice().buffer);
+  return new Float32Array(words.map((word) => (word + 0x0fff + ((word >>> 13) & 1)) & ~0x1fff).buffer);
+}
+const ROUND: Readonly<Record<string, (values: Float32Array) => Float32Array>> = {
+  'cuda/tf32': roundToTf32,
+  'cuda/bf16': (values) => bf16ToF32(f32ToBf16(values)),
+};
+
+interface Job {
+  readonly variant: string;
+  readonly item: Case;
+}
+
+/** The same list in every process. */
+const jobs = names.split(',').flatMap((variant): Job[] => {
+  const round = ROUND[variant];
+  return Object.entries(CASES).flatMap(([op, cases]) => {
+    if (only !== '' && !only.split(',').includes(op)) return [];
+    if (round === undefined) return cases.map((item) => ({ variant, item }));
+    if (!PRODUCTS.includes(op)) return [];
+    return cases
+      .filter(({ dims }) => dims['precision'] === 0)
+      .map((item) => ({ variant, item: { ...item, inputs: { ...item.inputs, ...rounded(item, round) } } }));
+  });
+});
+
+function rounded(item: Case, round: (values: Float32Array) => Float32Array): Case['inputs'] {
+  const factor = (name: string) => (draw: Parameters<Case['inputs'][string]>[0]) =>
+    round(Float32Array.from((item.inputs[name] ?? uniform(-1, 1))(draw)));
+  return { a: factor('a'), b: factor('b') };
+}
+
+function open(name: string): Backend {
+  if (name in ROUND) return openBackend({ backend: 'cuda', matmul: name.slice(5) as 'tf32' | 'bf16' });
   const variant = VARIANTS.find((candidate) => candidate.name === name);
   if (variant === undefined) throw new Error(`no variant ${name}: ${VARIANTS.map((v) => v.name).join(', ')}`);
-  const backend = variant.open(2);
-  const outcomes: Outcome[] = [];
-  for (const [op, all] of chosen) {
-    const cases = all.filter((_, i) => i % processes === share);
-    const failures: string[] = [];
-    for (const item of cases) {
-      const message = await check(await prepare(item), [backend]).catch((error: Error) => error.message);
-      if (message !== undefined) failures.push(`${item.name}: ${message}`);
+  return variant.open(2);
+}
+
+/** What a process says after each case: its number, and what is wrong. `lost`: nothing will work here any more. */
+interface Word {
+  readonly done: number;
+  readonly failure: string | undefined;
+  readonly lost: boolean;
+}
+
+/** Every `processes`-th job from the `share`-th on, those before `start` left out. */
+async function work(share: number, start: number): Promise<void> {
+  let opened: { name: string; backend: Backend } | undefined;
+  for (let i = share; i < jobs.length; i += processes) {
+    if (i < start) continue;
+    const { variant, item } = jobs[i]!;
+    if (opened?.name !== variant) {
+      await opened?.backend.close();
+      opened = { name: variant, backend: open(variant) };
     }
-    outcomes.push({ op, cases: cases.length, failures });
+    const failure = await check(await prepare(item), [opened.backend]).catch((error: Error) => error.message);
+    const lost = failure?.includes('CUDA could not') ?? false;
+    await new Promise((resolve) => process.send!({ done: i, failure, lost } satisfies Word, resolve));
+    if (lost) process.exit(0);
   }
-  await backend.close();
-  return outcomes;
+  await opened?.backend.close();
+  process.exit(0);
+}
+
+/** Sees to it that all jobs of a share are done; returns what failed, by job. */
+async function supervise(share: number): Promise<Map<number, string>> {
+  const failures = new Map<number, string>();
+  const of = Array.from({ length: Math.ceil((jobs.length - share) / processes) }, (_, i) => share + i * processes);
+  let next = 0;
+  for (let restarts = 0; next < of.length; restarts++) {
+    if (restarts > RESTARTS) {
+      for (const i of of.slice(next)) failures.set(i, 'not run: too many processes were lost');
+      break;
+    }
+    const child = fork(fileURLToPath(import.meta.url), process.argv.slice(2), {
+      env: { ...process.env, SHARE: String(share), START: String(of[next]) },
+    });
+    const silent = await follow(child, ({ done, failure }) => {
+      if (failure !== undefined) failures.set(done, failure);
+      next = of.indexOf(done) + 1;
+    });
+    if (silent !== undefined && next < of.length) failures.set(of[next++]!, silent);
+  }
+  return failures;
+}
+
+/** Resolves when the process is gone: with a reason, unless it left on its own account. */
+function follow(child: ChildProcess, word: (said: Word) => void): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    let left = false;
+    let reason: string | undefined;
+    const stop = () => {
+      reason = `no answer in ${PATIENCE / 1000} s`;
+      child.kill('SIGKILL');
+    };
+    let timer = setTimeout(stop, PATIENCE);
+    child.on('message', (message) => {
+      clearTimeout(timer);
+      timer = setTimeout(stop, PATIENCE);
+      const said = message as Word;
+      left ||= said.lost;
+      word(said);
+    });
+    child.on('exit', (code, signal) => {
+      clearTimeout(timer);
+      resolve(left || code === 0 ? undefined : (reason ?? `its process ended with ${code ?? signal}`));
+    });
+  });
 }
 
 if (process.send !== undefined) {
-  const outcomes = await work(Number(process.env['SHARE']));
-  process.send(outcomes, () => process.exit(0));
+  await work(Number(process.env['SHARE']), Number(process.env['START']));
 } else {
   const began = performance.now();
-  const shares = await Promise.all(
-    Array.from({ length: processes }, (_, share) => {
-      const child = fork(fileURLToPath(import.meta.url), [name, given, only], {
-        env: { ...process.env, SHARE: String(share) },
-      });
-      return new Promise<Outcome[]>((resolve, reject) => {
-        let outcomes: Outcome[] | undefined;
-        child.on('message', (message) => {
-          outcomes = message as Outcome[];
-        });
-        child.on('exit', (code) =>
-          outcomes === undefined ? reject(new Error(`process ${share} ended with ${code}`)) : resolve(outcomes),
-        );
-      });
-    }),
-  );
-  const table = chosen.map(([op]): Outcome => {
-    const parts = shares.map((share) => share.find((outcome) => outcome.op === op)!);
-    return {
-      op,
-      cases: parts.reduce((sum, part) => sum + part.cases, 0),
-      failures: parts.flatMap((part) => part.failures),
-    };
+  const shares = await Promise.all(Array.from({ length: Math.min(processes, jobs.length) }, (_, i) => supervise(i)));
+  const failures = new Map(shares.flatMap((share) => [...share]));
+  const table: { variant: string; op: string; cases: number; failures: string[] }[] = [];
+  jobs.forEach(({ variant, item }, i) => {
+    let line = table.at(-1);
+    if (line?.variant !== variant || line.op !== item.op) {
+      line = { variant, op: item.op, cases: 0, failures: [] };
+      table.push(line);
+    }
+    line.cases++;
+    const failure = failures.get(i);
+    if (failure !== undefined) line.failures.push(`${item.name}: ${failure}`);
   });
-  for (const { op, cases, failures } of table) {
-    console.log(`${op.padEnd(20)} ${cases - failures.length} of ${cases}`);
+  for (const { variant, op, cases, failures } of table) {
+    console.log(`${variant.padEnd(10)} ${op.padEnd(24)} ${cases - failures.length} of ${cases}`);
     for (const failure of failures.slice(0, SHOWN)) console.log(`    ${failure}`);
   }
-  const failed = table.reduce((sum, { failures }) => sum + failures.length, 0);
-  console.log(`${name}: ${failed} cases failed, ${((performance.now() - began) / 1000).toFixed(0)} s`);
+  const seconds = (performance.now() - began) / 1000;
+  console.log(`${names}: ${failures.size} of ${jobs.length} cases failed, ${seconds.toFixed(0)} s`);
   const out = process.env['OUT'];
-  if (out !== undefined) writeFileSync(path.join(out, 'conformance.json'), JSON.stringify({ variant: name, table }));
-  process.exit(failed > 0 ? 1 : 0);
+  if (out !== undefined) writeFileSync(path.join(out, 'conformance.json'), JSON.stringify({ seconds, table }));
+  process.exit(failures.size > 0 ? 1 : 0);
 }
