@@ -5,7 +5,8 @@
 // failed. $OUT, when set, gets conformance.json.
 //
 // A kernel that hangs or ruins its context takes its process along, not the rest of the cases: each process says how far
-// it is, and one that is silent or lost is followed by another, which goes on behind the culprit.
+// it is, and one that is silent or lost is followed by another, which goes on with the next op. Told to stop, the program
+// reports what it has.
 import { type ChildProcess, fork } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -21,9 +22,9 @@ import { bf16ToF32, f32ToBf16 } from '../../ts/tensor/float16.js';
 /** Failures shown of an op; the rest are in the file. */
 const SHOWN = 3;
 /** Milliseconds that a case may take, its oracle included. */
-const PATIENCE = 40_000;
-/** New processes in place of lost ones, each. */
-const RESTARTS = 25;
+const PATIENCE = 30_000;
+/** Processes in a row that do not get through a single case, before their share is given up. */
+const STRIKES = 3;
 /** Ops that multiply as the backend was opened to. */
 const PRODUCTS = ['gemm', 'grouped_gemm', 'grouped_gemm_dw'];
 
@@ -97,32 +98,41 @@ async function work(share: number, start: number): Promise<void> {
   process.exit(0);
 }
 
-/** Sees to it that all jobs of a share are done; returns what failed, by job. */
-async function supervise(share: number): Promise<Map<number, string>> {
-  const failures = new Map<number, string>();
-  const of = Array.from({ length: Math.ceil((jobs.length - share) / processes) }, (_, i) => share + i * processes);
+/** What came of each job so far: undefined is well. */
+const outcomes = new Map<number, string | undefined>();
+
+/** Sees to it that all jobs of a share are done. */
+async function supervise(share: number): Promise<void> {
+  const all = Array.from({ length: Math.ceil((jobs.length - share) / processes) }, (_, i) => share + i * processes);
   let next = 0;
-  for (let restarts = 0; next < of.length; restarts++) {
-    if (restarts > RESTARTS) {
-      for (const i of of.slice(next)) failures.set(i, 'not run: too many processes were lost');
-      break;
-    }
+  for (let strikes = 0; next < all.length && strikes < STRIKES; ) {
     const child = fork(fileURLToPath(import.meta.url), process.argv.slice(2), {
-      env: { ...process.env, SHARE: String(share), START: String(of[next]) },
+      env: { ...process.env, SHARE: String(share), START: String(all[next]) },
     });
-    const silent = await follow(child, ({ done, failure }) => {
-      if (failure !== undefined) failures.set(done, failure);
-      next = of.indexOf(done) + 1;
+    const begun = next;
+    let lost = false;
+    const reason = await follow(child, (said) => {
+      outcomes.set(said.done, said.failure);
+      next = all.indexOf(said.done) + 1;
+      lost = said.lost;
     });
-    if (silent !== undefined && next < of.length) failures.set(of[next++]!, silent);
+    strikes = next === begun ? strikes + 1 : 0;
+    if (next === all.length) break;
+    if (reason !== undefined) outcomes.set(all[next++]!, reason);
+    else if (!lost) continue;
+    // Its other cases would end the same way.
+    const culprit = jobs[all[next - 1]!]!;
+    for (; next < all.length; next++) {
+      const { variant, item } = jobs[all[next]!]!;
+      if (variant !== culprit.variant || item.op !== culprit.item.op) break;
+      outcomes.set(all[next]!, 'not run: a case before it lost its process');
+    }
   }
-  return failures;
 }
 
 /** Resolves when the process is gone: with a reason, unless it left on its own account. */
 function follow(child: ChildProcess, word: (said: Word) => void): Promise<string | undefined> {
   return new Promise((resolve) => {
-    let left = false;
     let reason: string | undefined;
     const stop = () => {
       reason = `no answer in ${PATIENCE / 1000} s`;
@@ -132,23 +142,17 @@ function follow(child: ChildProcess, word: (said: Word) => void): Promise<string
     child.on('message', (message) => {
       clearTimeout(timer);
       timer = setTimeout(stop, PATIENCE);
-      const said = message as Word;
-      left ||= said.lost;
-      word(said);
+      word(message as Word);
     });
     child.on('exit', (code, signal) => {
       clearTimeout(timer);
-      resolve(left || code === 0 ? undefined : (reason ?? `its process ended with ${code ?? signal}`));
+      resolve(code === 0 ? undefined : (reason ?? `its process ended with ${code ?? signal}`));
     });
   });
 }
 
-if (process.send !== undefined) {
-  await work(Number(process.env['SHARE']), Number(process.env['START']));
-} else {
-  const began = performance.now();
-  const shares = await Promise.all(Array.from({ length: Math.min(processes, jobs.length) }, (_, i) => supervise(i)));
-  const failures = new Map(shares.flatMap((share) => [...share]));
+/** Prints and writes the table, and ends with 1 unless all is well. */
+function finish(began: number): never {
   const table: { variant: string; op: string; cases: number; failures: string[] }[] = [];
   jobs.forEach(({ variant, item }, i) => {
     let line = table.at(-1);
@@ -157,16 +161,26 @@ if (process.send !== undefined) {
       table.push(line);
     }
     line.cases++;
-    const failure = failures.get(i);
+    const failure = outcomes.has(i) ? outcomes.get(i) : 'not run';
     if (failure !== undefined) line.failures.push(`${item.name}: ${failure}`);
   });
   for (const { variant, op, cases, failures } of table) {
     console.log(`${variant.padEnd(10)} ${op.padEnd(24)} ${cases - failures.length} of ${cases}`);
     for (const failure of failures.slice(0, SHOWN)) console.log(`    ${failure}`);
   }
+  const failed = table.reduce((sum, { failures }) => sum + failures.length, 0);
   const seconds = (performance.now() - began) / 1000;
-  console.log(`${names}: ${failures.size} of ${jobs.length} cases failed, ${seconds.toFixed(0)} s`);
+  console.log(`${names}: ${failed} of ${jobs.length} cases failed, ${seconds.toFixed(0)} s`);
   const out = process.env['OUT'];
   if (out !== undefined) writeFileSync(path.join(out, 'conformance.json'), JSON.stringify({ seconds, table }));
-  process.exit(failures.size > 0 ? 1 : 0);
+  process.exit(failed > 0 ? 1 : 0);
+}
+
+if (process.send !== undefined) {
+  await work(Number(process.env['SHARE']), Number(process.env['START']));
+} else {
+  const began = performance.now();
+  process.on('SIGTERM', () => finish(began));
+  await Promise.all(Array.from({ length: Math.min(processes, jobs.length) }, (_, i) => supervise(i)));
+  finish(began);
 }
