@@ -84,7 +84,7 @@ export function rowFlops(row: DecodedRow): number {
 }
 
 /** Bytes that a row must read and write. */
-export const bytesOf = ({ spec, dims, operands }: DecodedRow): number =>
+const bytesOf = ({ spec, dims, operands }: DecodedRow): number =>
   rowBytes({
     op: spec.name as OpName,
     dims: Object.fromEntries(spec.dims.map((name, i) => [name, dims[i]!])),

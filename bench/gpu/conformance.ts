@@ -11,8 +11,8 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CASES } from '../../test/conformance/cases/index.js';
 import type { Case } from '../../test/conformance/case.js';
+import { CASES } from '../../test/conformance/cases/index.js';
 import { uniform } from '../../test/conformance/generators.js';
 import { check, prepare } from '../../test/conformance/runner.js';
 import { VARIANTS } from '../../test/conformance/variants.js';
@@ -92,7 +92,8 @@ async function work(share: number, start: number): Promise<void> {
     const failure = await check(await prepare(item), [opened.backend]).catch((error: Error) => error.message);
     const lost = failure?.includes('CUDA could not') ?? false;
     await new Promise((resolve) => process.send!({ done: i, failure, lost } satisfies Word, resolve));
-    if (lost) process.exit(0);
+    // To be killed: with its context in ruins it may not manage to leave.
+    if (lost) return;
   }
   await opened?.backend.close();
   process.exit(0);
@@ -115,10 +116,11 @@ async function supervise(share: number): Promise<void> {
       outcomes.set(said.done, said.failure);
       next = all.indexOf(said.done) + 1;
       lost = said.lost;
+      if (lost) child.kill('SIGKILL');
     });
     strikes = next === begun ? strikes + 1 : 0;
     if (next === all.length) break;
-    if (reason !== undefined) outcomes.set(all[next++]!, reason);
+    if (!lost && reason !== undefined) outcomes.set(all[next++]!, reason);
     else if (!lost) continue;
     // Its other cases would end the same way.
     const culprit = jobs[all[next - 1]!]!;

@@ -71,7 +71,9 @@ export class Copies {
         if (role === 'in') bytes += bf16.includes(operand) ? size / 2 : size;
         else if (role === 'inout') bytes += 2 * size;
         else {
-          const copy = this.#copies.find((c) => c.first === i && c.direct && c.buffer === range.buffer && c.begin === range.begin);
+          const copy = this.#copies.find(
+            (c) => c.first === i && c.direct && c.buffer === range.buffer && c.begin === range.begin,
+          );
           bytes += copy === undefined ? size : (copy.kept ? size : 0) + size / 2;
         }
       });
@@ -100,12 +102,19 @@ export class Copies {
     return all;
   }
 
-  #each(row: DecodedRow, body: (operand: number, role: string, range: { buffer: number; begin: number; end: number }) => void): void {
+  #each(
+    row: DecodedRow,
+    body: (operand: number, role: string, range: { buffer: number; begin: number; end: number }) => void,
+  ): void {
     const extents = row.spec.extents(row.dims);
     row.operands.forEach((place, i) => {
       const { role, dtype } = row.spec.operands[i]!;
       if (place === undefined || extents[i]! <= 0) return;
-      body(i, role, { buffer: place.buffer, begin: place.offset, end: place.offset + extents[i]! * (UNITS[dtype] ?? 4) });
+      body(i, role, {
+        buffer: place.buffer,
+        begin: place.offset,
+        end: place.offset + extents[i]! * (UNITS[dtype] ?? 4),
+      });
     });
   }
 

@@ -33,8 +33,8 @@ export interface ProductShape {
   readonly m: number;
   readonly n: number;
   readonly k: number;
-  readonly transA: 0 | 1;
-  readonly transB: 0 | 1;
+  /** Whether a and b are stored transposed: NN, NT or TN. */
+  readonly layout: string;
   readonly step: number;
 }
 export interface Shapes {

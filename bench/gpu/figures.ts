@@ -22,7 +22,8 @@ const find = (lines: readonly Line[], wanted: Line): Line | undefined =>
   lines.find((line) => !('failed' in line) && Object.entries(wanted).every(([key, value]) => line[key] === value));
 const number = (line: Line | undefined, key: string): number | undefined =>
   typeof line?.[key] === 'number' ? (line[key] as number) : undefined;
-const text = (value: number | undefined, digits = 3) => (value === undefined ? '' : String(Number(value.toPrecision(digits))));
+const text = (value: number | undefined, digits = 3) =>
+  value === undefined ? '' : String(Number(value.toPrecision(digits)));
 const times = (value: number | undefined) => (value === undefined ? '' : `${value.toFixed(2)}x`);
 const percent = (value: number) => `${(100 * value).toFixed(0)}%`;
 
@@ -30,7 +31,8 @@ function table(title: string, head: readonly string[], rows: readonly (readonly 
   if (rows.length === 0) return;
   const all = [head, ...rows];
   const widths = head.map((_, i) => Math.max(...all.map((row) => row[i]!.length)));
-  const print = (row: readonly string[]) => console.log(`| ${row.map((cell, i) => cell.padEnd(widths[i]!)).join(' | ')} |`);
+  const print = (row: readonly string[]) =>
+    console.log(`| ${row.map((cell, i) => cell.padEnd(widths[i]!)).join(' | ')} |`);
   console.log(`\n${title}`);
   print(head);
   print(widths.map((width) => '-'.repeat(width)));
@@ -121,7 +123,7 @@ table(
 for (const line of own.filter(({ op }) => op === 'profile')) {
   table(
     `Where a step goes, ${line['clusters']} clusters: ${line['rowsMs']} ms in rows, the 14 longest`,
-    ['op', 'rows', 'ms', 'share', 'TFLOP/s', 'GB/s'],
+    ['op', 'rows', 'ms', 'share', 'TFLOP/s', 'GB/s', 'of its ceiling'],
     (line['table'] as Line[])
       .slice(0, 14)
       .map((row) => [
@@ -131,6 +133,7 @@ for (const line of own.filter(({ op }) => op === 'profile')) {
         percent(number(row, 'share')!),
         text(number(row, 'tflops')),
         text(number(row, 'GBs')),
+        percent(Math.max(number(row, 'tflops')! / matrixRoof, number(row, 'GBs')! / memoryRoof)),
       ]),
   );
 }
@@ -156,7 +159,8 @@ const figure = (name: string, wanted: string, value: () => { seen: string; reach
 
 figure('bf16 products of a step, share of cuBLAS', '0.85 of its speed', () => {
   const counted = products.filter(({ line, torch }) => number(line, 'step')! > 0 && torch !== undefined);
-  if (counted.length === 0) return own.length === 0 ? missing(own, 'gpu_bench.json', 'gemm') : missing(peer, 'peer.json', 'gemm');
+  if (counted.length === 0)
+    return own.length === 0 ? missing(own, 'gpu_bench.json', 'gemm') : missing(peer, 'peer.json', 'gemm');
   const sum = (of: (product: (typeof counted)[number]) => number) =>
     counted.reduce((total, product) => total + number(product.line, 'step')! * of(product), 0);
   const all = sum(({ torch }) => torch!) / sum(({ ours }) => ours);
@@ -222,8 +226,11 @@ const cases = lines.reduce((sum, line) => sum + line.cases, 0);
 const wrong = lines.reduce((sum, line) => sum + line.failures.length, 0);
 const bad = training.filter(({ good }) => good !== true);
 /** Of a result's norm, where only the order of sums may differ; tf32 rounds its factors besides. */
-const allowed = (line: Line) => (line['matmul'] === 'tf32' ? 1e-3 : String(line['op']).startsWith('attention') ? 1e-2 : 1e-4);
-const off = [...own, ...library].filter((line) => 'error' in line && !((number(line, 'error') ?? Number.NaN) <= allowed(line)));
+const allowed = (line: Line) =>
+  line['matmul'] === 'tf32' ? 1e-3 : String(line['op']).startsWith('attention') ? 1e-2 : 1e-4;
+const off = [...own, ...library].filter(
+  (line) => 'error' in line && !((number(line, 'error') ?? Number.NaN) <= allowed(line)),
+);
 table(
   'Correctness',
   ['check', 'result'],
@@ -231,17 +238,30 @@ table(
     ['conformance', cases === 0 ? 'not run' : `${cases - wrong} of ${cases} cases`],
     [
       'training beside the CPU, and again',
-      training.length === 0 ? 'not run' : bad.length === 0 ? 'all as they should be' : `BAD: ${bad.map(({ name }) => name).join('; ')}`,
+      training.length === 0
+        ? 'not run'
+        : bad.length === 0
+          ? 'all as they should be'
+          : `BAD: ${bad.map(({ name }) => name).join('; ')}`,
     ],
     [
       'samples of large products and attention',
-      own.length === 0 ? 'not run' : off.length === 0 ? 'as float64 has them' : `WRONG: ${off.map(({ op, name }) => name ?? op).join('; ')}`,
+      own.length === 0
+        ? 'not run'
+        : off.length === 0
+          ? 'as float64 has them'
+          : `WRONG: ${off.map(({ op, name }) => name ?? op).join('; ')}`,
     ],
   ],
 );
 table(
   `Figures on ${String((own[0]?.['device'] as Line | undefined)?.['name'] ?? 'no device')}`,
   ['figure', 'to reach', 'seen', 'reached'],
-  figures.map(({ name, wanted, seen, reached }) => [name, wanted, seen, reached === undefined ? '-' : reached ? 'yes' : 'NO']),
+  figures.map(({ name, wanted, seen, reached }) => [
+    name,
+    wanted,
+    seen,
+    reached === undefined ? '-' : reached ? 'yes' : 'NO',
+  ]),
 );
 writeFileSync(path.join(folder, 'figures.json'), JSON.stringify({ matrixRoof, memoryRoof, figures }, null, 1));

@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 binaries=${1:-build/Release}
-mkdir -p .gpu/build/Release .gpu/bench/gpu .gpu/bindings
+mkdir -p .gpu/build/Release .gpu/bench/gpu .gpu/bindings .gpu/native/cuda
 
 if [ ! -e .gpu/node.tar.xz ]; then
   stripped=$(mktemp -d)
@@ -39,6 +39,7 @@ cp -r dist/ts/vendor/. .gpu/dist/ts/vendor/
 cp package.json .gpu/
 cp bench/gpu/shapes*.json .gpu/bench/gpu/
 cp bindings/*.json .gpu/bindings/
+cp native/cuda/copies.cu .gpu/native/cuda/ # read by the count of bytes
 cp "$binaries/sweetspot.node" .gpu/build/Release/
 du -sh .gpu/*
 echo "$(du -sm .gpu | cut -f1) MiB of at most 55"

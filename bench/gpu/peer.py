@@ -75,10 +75,11 @@ def products():
             if matmul != "bf16" and shape["name"] not in few:
                 continue
             m, n, k = shape["m"], shape["n"], shape["k"]
-            a = torch.randn((k, m) if shape["transA"] else (m, k), device=DEVICE, dtype=dtype)
-            b = torch.randn((n, k) if shape["transB"] else (k, n), device=DEVICE, dtype=dtype)
+            trans_a, trans_b = (letter == "T" for letter in shape["layout"])
+            a = torch.randn((k, m) if trans_a else (m, k), device=DEVICE, dtype=dtype)
+            b = torch.randn((n, k) if trans_b else (k, n), device=DEVICE, dtype=dtype)
             c = torch.empty(m, n, device=DEVICE, dtype=dtype)
-            left, right = (a.T if shape["transA"] else a), (b.T if shape["transB"] else b)
+            left, right = (a.T if trans_a else a), (b.T if trans_b else b)
             flops = 2 * m * n * k
             many = calls(flops, SHAPES["repeats"]["flops"] * (0.1 if matmul == "fp32" else 1))
             spent = seconds(lambda: torch.matmul(left, right, out=c), many)

@@ -9,29 +9,25 @@ const SAMPLES = 24;
 /** In fp32 and tf32 only one product of each layout. */
 const ONE_OF_EACH = ['large', 'gate and up', "gradient of down's input", 'gradient of down'];
 
-const lengths = ({ m, n, k, transA, transB }: ProductShape) => ({
-  batch: 1,
-  m,
-  n,
-  k,
-  transA,
-  transB,
-  lda: transA ? m : k,
-  ldb: transB ? k : n,
-  ldc: n,
-  strideA: 0,
-  strideB: 0,
-  strideC: 0,
-});
+const transposed = ({ layout }: ProductShape) => ({ transA: layout[0] === 'T', transB: layout[1] === 'T' });
+
+function lengths(shape: ProductShape) {
+  const { m, n, k } = shape;
+  const { transA, transB } = transposed(shape);
+  const leading = { lda: transA ? m : k, ldb: transB ? k : n, ldc: n, strideA: 0, strideB: 0, strideC: 0 };
+  return { batch: 1, m, n, k, transA: Number(transA), transB: Number(transB), ...leading };
+}
 
 /** Norm of the difference over the norm, on random elements. Factors lie in the pool from `a` and `b` on. */
 async function sampleError(
   device: Device,
-  { m, n, k, transA, transB }: ProductShape,
+  shape: ProductShape,
   [a, b]: readonly [number, number],
   c: { buffer: number; offset: number },
   matmul: Matmul,
 ): Promise<number> {
+  const { m, n, k } = shape;
+  const { transA, transB } = transposed(shape);
   const values = matmul === 'bf16' ? bf16ToF32(f32ToBf16(device.block)) : device.block;
   const random = new Prng('samples');
   let [difference, norm] = [0, 0];
@@ -67,7 +63,7 @@ async function product(device: Device, shape: ProductShape, matmul: Matmul): Pro
   const figures = { us: round(seconds * 1e6), tflops: round(flops / seconds / 1e12) };
   const error = round(await sampleError(device, shape, from, c, matmul));
   report({ op: 'gemm', matmul, library, ...shape, output: 'f32', ...figures, error });
-  if (matmul === 'bf16' && shape.transA === 0 && library === 'own') {
+  if (matmul === 'bf16' && !transposed(shape).transA && library === 'own') {
     const half = await halfSeconds(device, shape, { a, b, c });
     const tflops = round(flops / half / 1e12);
     if (half > 0) report({ op: 'gemm', matmul, library, ...shape, output: 'bf16', us: round(half * 1e6), tflops });
@@ -85,7 +81,7 @@ async function halfSeconds(
   { a, b, c }: Record<'a' | 'b' | 'c', { buffer: number; offset: number }>,
 ): Promise<number> {
   const side = Math.min(16, shape.m, shape.n);
-  const small = { ...lengths({ ...shape, m: side, n: side, k: side, transA: 0, transB: 1 }), lda: shape.n, ldb: shape.n };
+  const small = { ...lengths({ ...shape, m: side, n: side, k: side, layout: 'NT' }), lda: shape.n, ldb: shape.n };
   const corner = device.place(side * side * 4);
   const count = repeats(2 * shape.m * shape.n * shape.k, shapes.repeats.flops);
   const large = row('gemm', { a, b, c }, { ...lengths(shape), precision: 1 }, { alpha: 1 });

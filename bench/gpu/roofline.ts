@@ -31,7 +31,11 @@ interface Ceilings {
 }
 
 function ceilings(): Ceilings {
-  const given = { bytes: Number(flags.memory) * 1e12, bf16: Number(flags.bf16) * 1e12, fp32: Number(flags.fp32) * 1e12 };
+  const given = {
+    bytes: Number(flags.memory) * 1e12,
+    bf16: Number(flags.bf16) * 1e12,
+    fp32: Number(flags.fp32) * 1e12,
+  };
   const file = path.join(flags.results ?? '', 'figures.json');
   if (flags.results === undefined || !existsSync(file)) return { ...given, source: 'assumed, not measured' };
   const { memoryRoof, matrixRoof } = JSON.parse(readFileSync(file, 'utf8')) as Record<string, number>;
@@ -42,7 +46,8 @@ function ceilings(): Ceilings {
 function label(row: DecodedRow): string {
   const d = (name: string) => row.dims[row.spec.dims.indexOf(name)]!;
   const { name } = row.spec;
-  if (name === 'gemm') return `gemm ${d('transA') ? 'T' : 'N'}${d('transB') ? 'T' : 'N'} ${d('m')} x ${d('n')} x ${d('k')}`;
+  if (name === 'gemm')
+    return `gemm ${d('transA') ? 'T' : 'N'}${d('transB') ? 'T' : 'N'} ${d('m')} x ${d('n')} x ${d('k')}`;
   if (name === 'grouped_gemm') return `grouped_gemm N${d('transB') ? 'T' : 'N'} ${d('rows')} x ${d('n')} x ${d('k')}`;
   if (name === 'grouped_gemm_dw') return `grouped_gemm_dw ${d('m')} x ${d('n')} x ${d('rows')}`;
   return name;
@@ -63,7 +68,13 @@ function print(sequences: number, clusters: number, top: Ceilings): void {
   const sums = new Map<string, Sum>();
   const count = (name: string, bytes: number, flops: number, rate: number) => {
     const [moving, computing] = [bytes / top.bytes, flops / rate];
-    const sum = sums.get(name) ?? { rows: 0, bytes: 0, flops: 0, seconds: 0, bound: moving > computing ? 'memory' : 'arithmetic' };
+    const sum = sums.get(name) ?? {
+      rows: 0,
+      bytes: 0,
+      flops: 0,
+      seconds: 0,
+      bound: moving > computing ? 'memory' : 'arithmetic',
+    };
     sum.rows++;
     sum.bytes += bytes;
     sum.flops += flops;
@@ -104,7 +115,13 @@ function print(sequences: number, clusters: number, top: Ceilings): void {
     }
   }
   line('all others', rest);
-  line('**sum**', { rows: total((s) => s.rows), bytes: total((s) => s.bytes), flops: total((s) => s.flops), seconds, bound: '' });
+  line('**sum**', {
+    rows: total((s) => s.rows),
+    bytes: total((s) => s.bytes),
+    flops: total((s) => s.flops),
+    seconds,
+    bound: '',
+  });
   console.log(
     `\nBy the cost formula the step has ${(flops / 1e12).toFixed(1)} TFLOP, ${((1e3 * flops) / top.bf16).toFixed(1)} ms at the matrix ceiling: at its floor of ` +
       `${(1e3 * seconds).toFixed(1)} ms it would reach ${((100 * flops) / top.bf16 / seconds).toFixed(0)}% of that and ${Math.round(tokens / seconds / 1000)}k tokens/s. ` +

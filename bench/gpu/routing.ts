@@ -1,7 +1,8 @@
 // A block of routed experts, forward, in bf16: choices, sorting, both grouped products, the weighted sum. Weights are
 // float32 and rounded in every run, as in a training step.
-import { combineRows, gatherRows, routeSort, topkSoftmax } from '../../ts/ops/routing.js';
+
 import { groupedLinear } from '../../ts/ops/matmul.js';
+import { combineRows, gatherRows, routeSort, topkSoftmax } from '../../ts/ops/routing.js';
 import { swiglu } from '../../ts/ops/swiglu.js';
 import { Program } from '../../ts/program/program.js';
 import { bufferTensor, type Tensor } from '../../ts/tensor/tensor.js';

@@ -29,7 +29,8 @@ plan=(
   "conformance   120 node dist/bench/gpu/conformance.js cuda,cuda/tf32,cuda/bf16 12 ${OPS:-}"
   "training       90 node dist/bench/gpu/training.js ${STEPS:-200} $small"
   "tests          60 env SWEETSPOT_BACKEND=cuda node node_modules/ava/entrypoints/cli.mjs --serial --timeout=40s
-                     dist/test/models/training.test.js dist/test/models/gradient.test.js dist/test/conformance/errors.test.js"
+                     dist/test/models/training.test.js dist/test/models/gradient.test.js
+                     dist/test/models/generate.test.js dist/test/conformance/errors.test.js"
   "roof           20 $gpu_bench roof"
   "steps          90 $gpu_bench steps"
   "products       60 $gpu_bench products"
@@ -52,10 +53,12 @@ if [ -z "$parts" ]; then
 fi
 
 tools=$(mktemp -d)
-tar -C "$tools" -xJf .gpu/node.tar.xz
+# Not every machine has xz.
+unpack() { tar -C "$2" -xJf "$1" 2>/dev/null || python3 -m tarfile -e "$1" "$2"; }
+unpack .gpu/node.tar.xz "$tools"
 export PATH=$tools:$PATH
 cd .gpu
-[ -d node_modules ] || tar -xJf modules.tar.xz
+[ -d node_modules ] || unpack modules.tar.xz .
 {
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
   echo "node $(node --version), $(nproc) cores, cuBLASLt: ${SWEETSPOT_CUBLASLT:-not found}"

@@ -6,8 +6,8 @@ import { type BankConfig, bankConfig, type TransformerConfig, transformerConfig 
 import { initialStd, transformerParameters } from '../../ts/models/transformer.js';
 import { ParameterSet } from '../../ts/nn/parameters.js';
 import { ADAMW } from '../../ts/optim/adamw.js';
-import { sizeOf } from '../../ts/tensor/tensor.js';
 import { Prng } from '../../ts/tensor/prng.js';
+import { sizeOf } from '../../ts/tensor/tensor.js';
 import { TrainStep } from '../../ts/train/step.js';
 import type { Device, Shapes } from './device.js';
 
@@ -32,8 +32,7 @@ export class PaperStep {
     });
     const { experts, slices } = bank;
     this.bank = clusters === 0 ? undefined : bankConfig(this.config, { experts, slices, sliceType: 'bf16' });
-    const specs =
-      this.bank === undefined ? transformerParameters(this.config) : bankParameters(this.config, this.bank);
+    const specs = this.bank === undefined ? transformerParameters(this.config) : bankParameters(this.config, this.bank);
     this.parameters = new ParameterSet(backend, specs, { trainable: true });
     const shape = { batch: sequences, time, precision: 'bf16', ...(clusters > 0 && { groups: clusters }) } as const;
     this.step = new TrainStep(

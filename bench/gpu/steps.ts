@@ -1,7 +1,8 @@
 // Whole training steps of the paper's 126M model in bf16: plain, and with a bank of 1.4 billion values; and where the time
 // of a step goes.
 import { trainingFlops } from '../../ts/models/cost.js';
-import { bytesOf, label, rowFlops, timeRows } from '../profile.js';
+import { label, rowFlops, timeRows } from '../profile.js';
+import { Copies } from './copies.js';
 import { Device, median, report, round, shapes } from './device.js';
 import { Recorder } from './recorder.js';
 import { PaperStep } from './step.js';
@@ -46,17 +47,18 @@ async function time(sequences: number, clusters: number, profiled: boolean): Pro
   model.dispose();
 }
 
-/** Milliseconds by op, with what each op reached. A row's time includes the copies in bf16 that are made for it. */
+/** Milliseconds by op, with what each op reached. A row's time and bytes include the copies in bf16 that are made for it. */
 async function profile(device: Device, recorder: Recorder, clusters: number): Promise<void> {
   const program = recorder.program!;
+  const moved = new Copies(program).rows();
   const times = await timeRows(device.backend, program, ROUNDS > 1 ? 5 : 1);
   const sums = new Map<string, { ms: number; rows: number; flops: number; bytes: number }>();
-  for (const { row, ms } of times) {
+  for (const [i, { row, ms }] of times.entries()) {
     const sum = sums.get(label(row)) ?? { ms: 0, rows: 0, flops: 0, bytes: 0 };
     sum.ms += ms;
     sum.rows++;
     sum.flops += rowFlops(row);
-    sum.bytes += bytesOf(row);
+    sum.bytes += moved[i]!.bytes + moved[i]!.rounding;
     sums.set(label(row), sum);
   }
   const rowsMs = times.reduce((sum, { ms }) => sum + ms, 0);
@@ -68,7 +70,6 @@ async function profile(device: Device, recorder: Recorder, clusters: number): Pr
       ms: round(ms),
       share: round(ms / rowsMs),
       tflops: round(flops / ms / 1e9),
-      // Of float32 numbers, as the op table counts them: more than is moved where products read bf16.
       GBs: round(bytes / ms / 1e6),
     }));
   report({ op: 'profile', clusters, rowsMs: round(rowsMs), table });
