@@ -179,6 +179,7 @@ function finish(began: number): never {
 }
 
 if (process.send !== undefined) {
+  process.on('disconnect', () => process.exit(1));
   await work(Number(process.env['SHARE']), Number(process.env['START']));
 } else {
   const began = performance.now();

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <type_traits>
 
 #include "cuda/gemm/cublaslt.h"
 #include "cuda/gemm/product.cuh"
