@@ -1,41 +1,34 @@
-// Causal attention in bf16, forward and backward: TFLOP/s, and how far a sample of the result is from float64.
+// Causal attention in bf16, forward and backward: TFLOP/s, and how far samples of both results are from float64.
 import { bf16ToF32, f32ToBf16 } from '../../ts/tensor/float16.js';
 import { Device, repeats, report, round, row, shapes } from './device.js';
 
-/** One head's row of the result, from the numbers of the pool. */
-function reference(values: Float32Array, window: number, head: number, t: number): Float64Array {
-  const { time, heads, headDim: D } = shapes.attention;
-  const width = 3 * heads * D;
+const { batch, time, heads, headDim: D } = shapes.attention;
+const width = heads * D;
+const scale = 1 / Math.sqrt(D);
+
+/** One head's row of y and of the gradient of q, from the numbers of the pool: q, k, v and dy all begin where it does. */
+function reference(values: Float32Array, window: number, head: number, t: number): { y: number[]; dq: number[] } {
   const at = (row: number, part: number, d: number) =>
-    values[((window * time + row) * width + (part * heads + head) * D + d) % values.length]!;
-  const scores = Float64Array.from({ length: t + 1 }, (_, s) => {
-    let sum = 0;
-    for (let d = 0; d < D; d++) sum += at(t, 0, d) * at(s, 1, d);
-    return sum / Math.sqrt(D);
-  });
+    values[((window * time + row) * 3 * width + part * width + head * D + d) % values.length]!;
+  const dy = (d: number) => values[((window * time + t) * width + head * D + d) % values.length]!;
+  const keys = Array.from({ length: t + 1 }, (_, s) => s);
+  const axis = Array.from({ length: D }, (_, d) => d);
+  const sum = (terms: readonly number[]) => terms.reduce((all, term) => all + term, 0);
+  const scores = keys.map((s) => scale * sum(axis.map((d) => at(t, 0, d) * at(s, 1, d))));
   const most = Math.max(...scores);
   const weights = scores.map((score) => Math.exp(score - most));
-  const total = weights.reduce((sum, weight) => sum + weight, 0);
-  return Float64Array.from({ length: D }, (_, d) => weights.reduce((sum, w, s) => sum + w * at(s, 2, d), 0) / total);
+  const total = sum(weights);
+  const p = weights.map((weight) => weight / total);
+  const dp = keys.map((s) => sum(axis.map((d) => dy(d) * at(s, 2, d))));
+  const mean = sum(keys.map((s) => p[s]! * dp[s]!));
+  return {
+    y: axis.map((d) => sum(keys.map((s) => p[s]! * at(s, 2, d)))),
+    dq: axis.map((d) => scale * sum(keys.map((s) => p[s]! * (dp[s]! - mean) * at(s, 1, d)))),
+  };
 }
 
-export async function attention(): Promise<void> {
-  await using device = new Device();
-  const { batch, time, heads, headDim } = shapes.attention;
-  const width = heads * headDim;
-  const floats = batch * time * 3 * width;
-  const qkv = { buffer: device.pool(floats), offset: 0 };
-  const [y, dqkv, lse] = [
-    device.place(batch * time * width * 4),
-    device.place(floats * 4),
-    device.place(batch * heads * time * 4),
-  ];
-  const dims = { batch, time, heads, kvHeads: heads, headDim, precision: 1 };
-  const scalars = { scale: 1 / Math.sqrt(headDim) };
-  const flops = 2 * batch * heads * time * (time + 1) * headDim;
-  const count = repeats(flops, shapes.repeats.flops / 8);
-  const forward = await device.seconds(count, row('attention', { qkv, y, lse }, dims, scalars));
-
+/** Norm of the difference over the norm, on rows here and there. `stride` floats a row of the result. */
+async function sampleError(device: Device, of: 'y' | 'dq', buffer: number, stride: number): Promise<number> {
   const values = bf16ToF32(f32ToBf16(device.block));
   let [difference, norm] = [0, 0];
   for (const [window, head, t] of [
@@ -44,22 +37,32 @@ export async function attention(): Promise<void> {
     [batch >> 1, heads >> 1, time >> 1],
     [batch - 1, 0, 3],
   ] as const) {
-    const want = reference(values, window, head, t);
-    const from = ((window * time + t) * width + head * headDim) * 4;
-    const bytes = await device.backend.read(y.buffer, from, headDim * 4);
+    const bytes = await device.backend.read(buffer, ((window * time + t) * stride + head * D) * 4, D * 4);
     const got = new DataView(bytes.buffer, bytes.byteOffset);
-    want.forEach((value, d) => {
+    reference(values, window, head, t)[of].forEach((value, d) => {
       difference += (got.getFloat32(d * 4, true) - value) ** 2;
       norm += value * value;
     });
   }
-  const shape = { batch, time, heads, headDim };
-  const line = (op: string, seconds: number, work: number, more: object = {}) =>
-    report({ op, ...shape, us: round(seconds * 1e6), tflops: round(work / seconds / 1e12), ...more });
-  line('attention', forward, flops, { error: round(Math.sqrt(difference / norm)) });
+  return round(Math.sqrt(difference / norm));
+}
 
-  const dy = qkv;
-  const words = row('attention_backward', { dy, qkv, y, lse, dqkv }, dims, scalars);
-  line('attention_backward', await device.seconds(count, words), 2.5 * flops);
+export async function attention(): Promise<void> {
+  await using device = new Device();
+  const floats = batch * time * 3 * width;
+  const qkv = { buffer: device.pool(floats), offset: 0 };
+  const [y, dqkv] = [device.place(batch * time * width * 4), device.place(floats * 4)];
+  const lse = device.place(batch * heads * time * 4);
+  const dims = { batch, time, heads, kvHeads: heads, headDim: D, precision: 1 };
+  const flops = 2 * batch * heads * time * (time + 1) * D;
+  const measure = async (op: string, words: Uint32Array, work: number, error: () => Promise<number>) => {
+    const seconds = await device.seconds(repeats(flops, shapes.repeats.flops / 8), words);
+    const figures = { us: round(seconds * 1e6), tflops: round(work / seconds / 1e12) };
+    report({ op, ...shapes.attention, ...figures, error: await error() });
+  };
+  const forward = row('attention', { qkv, y, lse }, dims, { scale });
+  await measure('attention', forward, flops, () => sampleError(device, 'y', y.buffer, width));
+  const backward = row('attention_backward', { dy: qkv, qkv, y, lse, dqkv }, dims, { scale });
+  await measure('attention_backward', backward, 2.5 * flops, () => sampleError(device, 'dq', dqkv.buffer, 3 * width));
   device.free();
 }

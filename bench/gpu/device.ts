@@ -80,8 +80,8 @@ export function row<K extends OpName>(
   return encodeRow(op, operands, dims, scalars);
 }
 
-/** Floats of the block that the pool repeats. */
-const BLOCK = 1 << 20;
+/** Floats of the block that the pool repeats: a prime times the alignment of places, so that no rows of a matrix repeat. */
+const BLOCK = 16 * 65521;
 
 export class Device implements AsyncDisposable {
   readonly backend: Backend;

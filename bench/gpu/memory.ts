@@ -1,6 +1,9 @@
 // The ceilings of this GPU, and the kernels that only move memory as a share of them. Bytes are those that must be read and
 // written, once each.
 import type { Place } from '../../ts/backend/rows.js';
+import { TILE } from '../../ts/nn/parameters.js';
+import { bf16ToF32, f32ToBf16 } from '../../ts/tensor/float16.js';
+import { Prng } from '../../ts/tensor/prng.js';
 import { Device, repeats, report, round, row, shapes } from './device.js';
 
 /** The better of reading alone and of copying, bytes a second. */
@@ -29,6 +32,26 @@ export async function roofs(): Promise<number> {
   return Math.max(read, copied);
 }
 
+/** How far random elements of w are from float64, over their norm. Slices, coefficients and s all begin where the pool does. */
+async function mixError(device: Device, w: Place, groups: number): Promise<number> {
+  const { block } = device;
+  const [size, slices] = [shapes.memory.matrix, shapes.bank.slices];
+  const t = bf16ToF32(f32ToBf16(block));
+  const random = new Prng('samples');
+  let [difference, norm] = [0, 0];
+  for (let i = 0; i < 32; i++) {
+    const [g, e] = [random.int(groups), random.int(size)];
+    let sum = block[e % block.length]!;
+    for (let r = 0; r < slices; r++) {
+      const place = (Math.floor(e / TILE) * slices + r) * TILE + (e % TILE);
+      sum += block[g * slices + r]! * t[place % t.length]!;
+    }
+    difference += ((await device.readFloat(w, g * size + e)) - sum) ** 2;
+    norm += sum * sum;
+  }
+  return Math.sqrt(difference / norm);
+}
+
 /** Slices in bf16 of one generated matrix, and AdamW on a dense one of the same size. */
 export async function bank(roof: number): Promise<void> {
   await using device = new Device();
@@ -45,10 +68,17 @@ export async function bank(roof: number): Promise<void> {
   const clip = device.floats([1]);
   const ds = device.place(4 * size);
   const scalars = { lrScale: 1, decayScale: 1 };
-  const measure = async (op: string, words: Uint32Array, bytes: number, shape: object) => {
+  const measure = async (
+    op: string,
+    words: Uint32Array,
+    bytes: number,
+    shape: object,
+    error?: () => Promise<number>,
+  ) => {
     const seconds = await device.seconds(repeats(bytes, shapes.repeats.bytes), words);
     const rate = bytes / seconds;
-    report({ op, ...shape, us: round(seconds * 1e6), GBs: round(rate / 1e9), share: round(rate / roof) });
+    const figures = { us: round(seconds * 1e6), GBs: round(rate / 1e9), share: round(rate / roof) };
+    report({ op, ...shape, ...figures, ...(error && { error: round(await error()) }) });
   };
   for (const groups of all) {
     const w = device.place(4 * groups * size);
@@ -58,7 +88,9 @@ export async function bank(roof: number): Promise<void> {
     const dims = { groups, slices, size };
     const typed = { ...dims, dtype: 1 };
     const [slice, group] = [2 * slices * size, 4 * groups * size];
-    await measure('bank_mix', row('bank_mix', { t, c, s: numbers, w }, typed, {}), slice + group + 4 * size, dims);
+    await measure('bank_mix', row('bank_mix', { t, c, s: numbers, w }, typed, {}), slice + group + 4 * size, dims, () =>
+      mixError(device, w, groups),
+    );
     await measure(
       'bank_mix_backward',
       row('bank_mix_backward', { dw, t, dc, ds }, typed, {}),

@@ -53,10 +53,12 @@ export class PaperStep {
    */
   initialize(device: Device): void {
     const std = initialStd(this.config).inner;
-    const largest = Math.max(...this.parameters.specs.map(({ shape }) => sizeOf(shape)));
-    const x: Place = { buffer: device.pool(largest), offset: 0 };
+    const { specs } = this.parameters;
+    const largest = Math.max(...specs.map(({ shape }) => sizeOf(shape)));
+    const period = device.block.length;
+    const pool = device.pool(largest + period);
     const scaled = device.place(4 * largest);
-    for (const { name, kind, shape } of this.parameters.specs) {
+    for (const [i, { name, kind, shape, init }] of specs.entries()) {
       const { storage, dtype } = this.parameters.tensor(name);
       if (storage.kind !== 'buffer') continue;
       const [y, n] = [storage.place, sizeOf(shape)];
@@ -64,7 +66,9 @@ export class PaperStep {
         device.once([encodeRow('fill', { y }, { n }, { value: 1 })]);
         continue;
       }
-      const alpha = kind === 'slices' ? 0.1 * std : std;
+      // Each from another place of the block. Slices begin at zero, and are timed on something.
+      const x: Place = { buffer: pool, offset: 64 * ((i * 4093) % (period / 16)) };
+      const alpha = init.kind === 'normal' ? init.std : kind === 'slices' ? 0.1 * std : std;
       const floats = dtype === 'bf16' ? scaled : y;
       const rows = [encodeRow('add', { a: x, b: x, y: floats }, { n }, { alpha, beta: 0 })];
       if (dtype === 'bf16') rows.push(encodeRow('cast', { x: scaled, y }, { n, from: 0, to: 1 }, {}));
