@@ -12,7 +12,8 @@ mkdir -p "$OUT"
 export OUT
 log=$OUT/run.log
 deadline=$((SECONDS + ${SECONDS_IN_ALL:-480}))
-small=${SMALL:+--small} # to try all of this out over the emulator
+# SMALL=1, few STEPS and some OPS: to try all of this out over the emulator.
+small=${SMALL:+--small}
 
 # NVIDIA's library of products: PyTorch's, else that of the toolkit.
 if [ -z "${SWEETSPOT_CUBLASLT:-}" ]; then
