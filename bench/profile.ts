@@ -4,7 +4,7 @@
 //     [--picture file.svg]
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { type Backend, openBackend } from '../ts/backend/index.js';
+import { type Backend, openBackend, type RowList } from '../ts/backend/index.js';
 import type { OpName } from '../ts/backend/ops.gen.js';
 import { type DecodedRow, decodeRows, encodeRow, printRow } from '../ts/backend/rows.js';
 import { trainingFlops } from '../ts/models/cost.js';
@@ -30,8 +30,8 @@ export interface RowTime {
   readonly ms: number;
 }
 
-/** Times every row of a compiled list in place: `runs` replays of the same words with clocks between them. */
-export async function timeRows(backend: Backend, words: Uint32Array, runs = 7): Promise<RowTime[]> {
+/** Times every row of a list in place: `runs` replays of the same words with clocks between them. */
+export async function timeRows(backend: Backend, { words, ...memory }: RowList, runs = 7): Promise<RowTime[]> {
   const rows = [...decodeRows(words)];
   const clocks = backend.alloc((rows.length + 1) * 64);
   const list: Uint32Array[] = [];
@@ -42,7 +42,7 @@ export async function timeRows(backend: Backend, words: Uint32Array, runs = 7): 
     at += row.spec.words;
   });
   list.push(encodeRow('clock', { y: { buffer: clocks, offset: rows.length * 64 } }, {}, {}));
-  const program = backend.compile({ words: concatenate(list) });
+  const program = backend.compile({ ...memory, words: concatenate(list) });
   const times = rows.map((): number[] => []);
   for (let run = 0; run < runs; run++) {
     backend.run(program);
@@ -92,7 +92,7 @@ const bytesOf = ({ spec, dims, operands }: DecodedRow): number =>
   });
 
 /** What a gemm row does in a step, by its flags. */
-function label(row: DecodedRow): string {
+export function label(row: DecodedRow): string {
   if (row.spec.name !== 'gemm') return row.spec.name;
   return `gemm ${dim(row, 'transA') ? 'T' : 'N'}${dim(row, 'transB') ? 'T' : 'N'}`;
 }
@@ -134,7 +134,7 @@ async function profile(
     whole.push(performance.now() - begin);
   }
   // Rows have room for more groups than the batch has, and spend nothing on those.
-  const times = (await timeRows(backend, step.program.words)).map(({ row, ms }) => {
+  const times = (await timeRows(backend, { words: step.program.words })).map(({ row, ms }) => {
     const dims = row.dims.map((value, i) => (row.spec.dims[i] === 'groups' ? sizes.groups : value));
     return { row: { ...row, dims }, ms };
   });

@@ -1,5 +1,6 @@
 // A training step for tests, recorded apart from ts/train: a transformer (dense, or with a bank) and its mean loss on one
 // batch, backward, and AdamW if wanted. Everything a test compares can be read: loss, gradients, gradients of slices.
+import type { Precision } from '../../ts/autograd/tape.js';
 import type { Backend } from '../../ts/backend/backend.js';
 import { bankFeedForward, bankParameters, expertVectors, mixedCoefficients } from '../../ts/models/bank.js';
 import type { BankConfig, TransformerConfig } from '../../ts/models/config.js';
@@ -28,6 +29,8 @@ export interface TestStepOptions {
   readonly bank?: BankConfig;
   /** Record the optimizer too. Default: gradients only. */
   readonly optimizer?: AdamWSettings;
+  /** Of the matrix products. Default fp32. */
+  readonly precision?: Precision;
 }
 
 export class TestStep {
@@ -69,6 +72,7 @@ export class TestStep {
 
     this.program = Program.record(backend, 'test step', (tape) => {
       const { parameters } = this;
+      tape.precision = options.precision ?? 'fp32';
       const parts =
         bank === undefined
           ? {}

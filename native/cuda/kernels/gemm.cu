@@ -1,6 +1,5 @@
 // gemm: c[b] = alpha * op(a[b]) op(b[b]) (+ bias) (+ add), and the choices behind every product.
-#include <algorithm>
-
+#include "cuda/gemm/cublaslt.h"
 #include "cuda/gemm/store.cuh"
 #include "cuda/gemm/wgmma.cuh"
 
@@ -136,7 +135,7 @@ void multiply(Launch& l, Product p, Matmul precision) {
     align_factor(l, p.a_half, p.batch, p.trans_a ? p.k : p.m, p.trans_a ? p.m : p.k, p.lda, p.stride_a);
     align_factor(l, p.b_half, p.group_count > 0 ? p.group_count : p.batch, p.trans_b ? p.n : p.k, p.trans_b ? p.k : p.n,
                  p.ldb, p.stride_b);
-    if (multiply_wgmma(l, p)) return;
+    if (multiply_cublaslt(l, p) || multiply_wgmma(l, p)) return;
   }
   const bool large = takes_large_tiles(p);
   Split split{1, p.k, nullptr, ceil_div(p.n, 4) * 4};
