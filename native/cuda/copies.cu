@@ -32,6 +32,8 @@ int direct_output(Op op) {
     case Op::gemm:
     case Op::grouped_gemm:
       return 4;  // c
+    case Op::bank_mix:
+      return 4;  // w
     default:
       return -1;
   }

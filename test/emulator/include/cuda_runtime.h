@@ -146,6 +146,13 @@ inline float __int2float_rn(int x) {
 inline int __popc(unsigned x) {
   return std::popcount(x);
 }
+// Each nibble of `choice` names one of the bytes of a (0 to 3) and b (4 to 7).
+inline unsigned __byte_perm(unsigned a, unsigned b, unsigned choice) {
+  const uint64_t bytes = uint64_t{b} << 32 | a;
+  unsigned y = 0;
+  for (int i = 0; i < 4; i++) y |= static_cast<unsigned>(bytes >> 8 * (choice >> 4 * i & 7) & 0xff) << 8 * i;
+  return y;
+}
 inline unsigned __umulhi(unsigned a, unsigned b) {
   return static_cast<unsigned>(uint64_t{a} * b >> 32);
 }
