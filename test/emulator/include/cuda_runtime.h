@@ -251,5 +251,36 @@ inline unsigned __ballot_sync(unsigned mask, int vote) {
 inline int __any_sync(unsigned mask, int vote) {
   return __ballot_sync(mask, vote) != 0;
 }
+template <class T, class F>
+T emulator_reduce(const char* what, unsigned mask, T mine, F both) {
+  emulator::meet(what, 32, mask, &mine, [&](void* const* slots) {
+    void* const* first = std::find_if(slots, slots + 32, [](void* slot) { return slot != nullptr; });
+    T all = *static_cast<T*>(*first);
+    for (int i = 0; i < 32; i++)
+      if (slots[i] != nullptr) all = both(all, *static_cast<T*>(slots[i]));
+    for (int i = 0; i < 32; i++)
+      if (slots[i] != nullptr) *static_cast<T*>(slots[i]) = all;
+  });
+  return mine;
+}
+inline unsigned __reduce_max_sync(unsigned mask, unsigned mine) {
+  return emulator_reduce("__reduce_max_sync", mask, mine, [](unsigned a, unsigned b) { return std::max(a, b); });
+}
+inline unsigned __reduce_min_sync(unsigned mask, unsigned mine) {
+  return emulator_reduce("__reduce_min_sync", mask, mine, [](unsigned a, unsigned b) { return std::min(a, b); });
+}
+// The lanes that bring the same.
+inline unsigned __match_any_sync(unsigned mask, unsigned mine) {
+  emulator::meet("__match_any_sync", 32, mask, &mine, [](void* const* slots) {
+    unsigned same[32] = {};
+    for (int i = 0; i < 32; i++)
+      for (int j = 0; j < 32; j++)
+        if (slots[i] != nullptr && slots[j] != nullptr)
+          same[i] |= unsigned{*static_cast<unsigned*>(slots[i]) == *static_cast<unsigned*>(slots[j])} << j;
+    for (int i = 0; i < 32; i++)
+      if (slots[i] != nullptr) *static_cast<unsigned*>(slots[i]) = same[i];
+  });
+  return mine;
+}
 
 #include "cuda_runtime_api.h"
