@@ -34,6 +34,8 @@ int direct_output(Op op) {
       return 4;  // c
     case Op::bank_mix:
       return 4;  // w
+    case Op::muon_momentum:
+      return 3;  // x
     default:
       return -1;
   }
