@@ -37,7 +37,7 @@ uint32_t strip_blocks(size_t size, uint32_t threads, uint32_t most) {
 template <class F>
 void by_stage(size_t rows, size_t terms, F&& pick) {
   const size_t bytes = Coefficients::bytes(rows, terms);
-  if (bytes <= Coefficients::kStaged)
+  if (terms <= kTerms && bytes <= Coefficients::kStaged)
     pick(std::true_type{}, bytes);
   else
     pick(std::false_type{}, size_t{0});
@@ -51,7 +51,7 @@ __device__ const uint4* stage(const Coefficients& c) {
 }
 
 template <bool Staged, class T>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kThreads, Staged ? 2 : 1)
     mix_kernel(Fault fault, const T* t, const float* coefficients, const int32_t* count, const float* s, Out w,
                uint32_t room, uint32_t slices, size_t size) {
   uint32_t groups;
@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 using Gradient = Strip<float>;
 
 template <bool Staged, class T>
-__global__ void __launch_bounds__(kStepThreads, 3)
+__global__ void __launch_bounds__(kStepThreads, Staged ? 3 : 2)
     bank_adamw_kernel(Fault fault, const float* dw, const float* coefficients, const int32_t* count, const float* hyper,
                       const float* clip, T* t, float* m, float* v, uint32_t room, uint32_t slices, size_t size,
                       float lr_scale, float decay_scale, uint32_t seed) {
@@ -110,20 +110,24 @@ __global__ void __launch_bounds__(kStepThreads, 3)
     const size_t column = i * Gradient::kColumns, begin = column / kTile * slices * kTile + column % kTile;
     Gradient strip;
     for (uint32_t row = 0; row < slices; row += 16) {
-      // All that the step reads is asked for before the product.
       Slice<T> old[4];
       float4 first[4], second[4];
+      const auto read = [&] {
 #pragma unroll
-      for (uint32_t e = 0; e < 4; e++) {
-        const uint32_t r = row + threadIdx.x % 32 / 4 + e / 2 * 8;
-        const size_t at = begin + r * kTile + Gradient::run(e % 2);
-        if (r >= slices) continue;
-        old[e] = *reinterpret_cast<const Slice<T>*>(t + at);
-        first[e] = *reinterpret_cast<const float4*>(m + at);
-        second[e] = *reinterpret_cast<const float4*>(v + at);
-      }
+        for (uint32_t e = 0; e < 4; e++) {
+          const uint32_t r = row + threadIdx.x % 32 / 4 + e / 2 * 8;
+          const size_t at = begin + r * kTile + Gradient::run(e % 2);
+          if (r >= slices) continue;
+          old[e] = *reinterpret_cast<const Slice<T>*>(t + at);
+          first[e] = *reinterpret_cast<const float4*>(m + at);
+          second[e] = *reinterpret_cast<const float4*>(v + at);
+        }
+      };
+      // Asked for before the product, if that leaves registers.
+      if constexpr (Staged) read();
       Gradient::Sums sums;
       strip.product<Staged>(sums, c, staged, dw + column, size, row);
+      if constexpr (!Staged) read();
 #pragma unroll
       for (uint32_t e = 0; e < 4; e++) {
         const uint32_t r = row + threadIdx.x % 32 / 4 + e / 2 * 8;
@@ -140,7 +144,7 @@ __global__ void __launch_bounds__(kStepThreads, 3)
 }
 
 template <bool Staged>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kThreads, Staged ? 2 : 1)
     bank_squares_kernel(Fault fault, const float* dw, const float* coefficients, const int32_t* count, float* partial,
                         uint32_t room, uint32_t slices, size_t size) {
   uint32_t groups;

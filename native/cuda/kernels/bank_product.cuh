@@ -11,7 +11,9 @@
 
 namespace sweetspot::cuda {
 
-constexpr uint32_t kTile = 256, kWarps = kThreads / 32;
+constexpr uint32_t kTile = 256;
+// Terms of a product that a warp has in registers: rows of the large factor.
+constexpr uint32_t kTerms = 32;
 
 // Two numbers as pairs of bf16: the sum of the three is the number.
 __device__ inline void split(float a, float b, uint32_t (&parts)[3]) {
@@ -46,7 +48,7 @@ struct Coefficients {
   uint32_t rows, terms;
 
   static constexpr size_t kBlockBytes = 3 * 32 * sizeof(uint4);
-  // More stay in memory and are split on the way.
+  // More, or more terms than a strip holds, stay in memory and are split on the way.
   static constexpr size_t kStaged = 48 << 10;
   static size_t bytes(size_t rows, size_t terms) {
     return size_t{ceil_div(rows, 16)} * ceil_div(terms, 16) * kBlockBytes;
@@ -79,13 +81,10 @@ struct Coefficients {
     }
     __syncthreads();
   }
-  __device__ void fetch(const uint4* staged, uint32_t row, uint32_t term, uint32_t (&a)[3][4]) const {
+  __device__ void fetch(const uint4* staged, uint32_t row, uint32_t term, int part, uint32_t (&a)[4]) const {
     const uint32_t b = row / 16 * ceil_div(terms, 16) + term / 16;
-#pragma unroll
-    for (int p = 0; p < 3; p++) {
-      const uint4 part = staged[(b * 3 + p) * 32 + threadIdx.x % 32];
-      a[p][0] = part.x, a[p][1] = part.y, a[p][2] = part.z, a[p][3] = part.w;
-    }
+    const uint4 found = staged[(b * 3 + part) * 32 + threadIdx.x % 32];
+    a[0] = found.x, a[1] = found.y, a[2] = found.z, a[3] = found.w;
   }
 #endif
 };
@@ -104,7 +103,7 @@ __device__ inline float widen(float x) {
 // Lanes take their columns in an order that puts the same run of neighbouring lanes side by side.
 template <class T>
 struct Strip {
-  static constexpr uint32_t kWide = 16 / sizeof(T), kColumns = 8 * kWide, kTerms = 32;
+  static constexpr uint32_t kWide = 16 / sizeof(T), kColumns = 8 * kWide;
   static constexpr int kParts = sizeof(T) == 4 ? 3 : 1;
   using Sums = float[kWide][4];
 
@@ -144,23 +143,22 @@ struct Strip {
       }
   }
 
-  // sums += rows row .. row + 15 of c times the rows that were loaded.
+  // sums += rows row .. row + 15 of c times the rows that were loaded. All small products come before the large ones:
+  // tensor cores cut off what a sum cannot hold, and a small sum holds more.
   template <bool Staged>
   __device__ void multiply(Sums& sums, const Coefficients& c, const uint4* staged, uint32_t row, uint32_t first) const {
+    uint32_t a[2][3][4];
+    if constexpr (!Staged)
+      for (uint32_t step = 0; step < 2; step++) c.block(row, first + 16 * step, a[step]);
+    each_product<3, kParts>([&](int left, int right) {
 #pragma unroll
-    for (uint32_t step = 0; step < 2; step++) {
-      const uint32_t term = first + 16 * step;
-      if (term >= c.terms) break;
-      uint32_t a[3][4];
-      if constexpr (Staged)
-        c.fetch(staged, row, term, a);
-      else
-        c.block(row, term, a);
-      each_product<3, kParts>([&](int left, int right) {
+      for (uint32_t step = 0; step < 2; step++) {
+        if (first + 16 * step >= c.terms) break;
+        if constexpr (Staged) c.fetch(staged, row, first + 16 * step, left, a[0][0]);
 #pragma unroll
-        for (uint32_t j = 0; j < kWide; j++) mma_bf16(sums[j], a[left], b[step][j][right]);
-      });
-    }
+        for (uint32_t j = 0; j < kWide; j++) mma_bf16(sums[j], Staged ? a[0][0] : a[step][left], b[step][j][right]);
+      }
+    });
   }
 
   // Makes sums again where they are not finite. x begins at the strip.
@@ -170,10 +168,7 @@ struct Strip {
     for (uint32_t j = 0; j < kWide; j++) finite = finite && is_finite(sums[j]);
     if (!finite) {
       row += threadIdx.x % 32 / 4;
-#pragma unroll
-      for (uint32_t j = 0; j < kWide; j++)
-#pragma unroll
-        for (uint32_t i = 0; i < 4; i++) sums[j][i] = 0;
+      clear(sums);
 #pragma unroll 1
       for (uint32_t k = 0; k < c.terms; k++) {
         const float upper = c.at(row, k), lower = c.at(row + 8, k);
@@ -187,19 +182,35 @@ struct Strip {
     __syncwarp();
   }
 
-  // sums = rows row .. row + 15 of c times x. Rows of x are loaded for row 0 and stay when there are kTerms at most.
+  // sums = rows row .. row + 15 of c times x. Up to kTerms rows of x are loaded for row 0 and stay. Of more than that,
+  // each kTerms have sums of their own, added up rounded to nearest.
   template <bool Staged>
   __device__ void product(Sums& sums, const Coefficients& c, const uint4* staged, const T* x, size_t stride,
                           uint32_t row) {
+    clear(sums);
+    if constexpr (Staged) {
+      if (row == 0) load(x, stride, 0, c.terms);
+      multiply<true>(sums, c, staged, row, 0);
+    } else {
+      for (uint32_t first = 0; first < c.terms; first += kTerms) {
+        Sums some;
+        clear(some);
+        load(x, stride, first, c.terms);
+        multiply<false>(some, c, staged, row, first);
+#pragma unroll
+        for (uint32_t j = 0; j < kWide; j++)
+#pragma unroll
+          for (uint32_t i = 0; i < 4; i++) sums[j][i] += some[j][i];
+      }
+    }
+    repair(sums, c, x, stride, row);
+  }
+
+  __device__ static void clear(Sums& sums) {
 #pragma unroll
     for (uint32_t j = 0; j < kWide; j++)
 #pragma unroll
       for (uint32_t i = 0; i < 4; i++) sums[j][i] = 0;
-    for (uint32_t first = 0; first < c.terms; first += kTerms) {
-      if (row == 0 || c.terms > kTerms) load(x, stride, first, c.terms);
-      multiply<Staged>(sums, c, staged, row, first);
-    }
-    repair(sums, c, x, stride, row);
   }
 };
 #endif
