@@ -1,8 +1,8 @@
 // Products of a bank on tensor cores, as exact as multiply-adds in float32. A float32 number is the sum of three
 // numbers in bf16, whose products are exact; of two such numbers the six largest products are kept, the rest is below
-// 2^-23 of them at most. Sums are float32, small products first. With 32 groups of 32 slices multiply-adds alone would
-// take as long as memory does; this way they are hidden, and each number of a bank is read once for all groups or
-// slices: the small factor comes from shared memory, the large one stays in registers.
+// 2^-23 of them at most. Sums are float32, small products first. With 32 groups of 32 slices there are so many products
+// to a byte that float32 units would be as busy as memory. Each number of a bank is read once for all groups or slices:
+// the small factor comes from shared memory, the large one stays in registers.
 //
 // An infinity would meet its own small parts, or zeros, and become NaN: sums that are not finite are made again by
 // multiply-adds.
