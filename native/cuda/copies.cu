@@ -58,6 +58,10 @@ int direct_output(Op op) {
       return 4;  // dlogits
     case Op::distill_cross_entropy:
       return 6;  // dlogits
+    case Op::bank_mix:
+      return 4;  // w
+    case Op::muon_momentum:
+      return 3;  // x
     default:
       return -1;
   }

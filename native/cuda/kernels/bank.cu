@@ -3,180 +3,168 @@
 // lies together. Within a tile each kernel is a small matrix product:
 //   mix           w (groups x 256)  = c (groups x slices) t (slices x 256)
 //   gradient of t   (slices x 256)  = transpose of c times dw (groups x 256), used up in registers, never stored
-//   gradient of c (groups x slices) = dw transpose(t), summed over tiles
-// In the first two a thread owns four columns of a tile and G groups or R slices; coefficients come from shared memory.
-// Blocks that read the same tile follow each other in the grid, so that the second finds it in the L2 cache.
+//   gradient of c (groups x slices) = dw transpose(t), summed over tiles: bank_dot.cu
+// A warp owns a strip of columns and needs no other: warps of a block take neighbouring strips, so that a block works
+// on whole tiles, and read the coefficients once for all of theirs.
 #include "cuda/kernels/adamw.cuh"
-#include "cuda/kernels/rows.cuh"
+#include "cuda/kernels/bank_product.cuh"
+#include "cuda/kernels/bank_rows.cuh"
 #include "cuda/kernels/stochastic.cuh"
 
 namespace sweetspot::cuda {
 namespace {
 
-constexpr uint32_t kTile = 256, kQuads = kTile / 4;
-// Tiles of a block, and coefficients of a row in shared memory at a time.
-constexpr uint32_t kTiles = kThreads / kQuads, kSteps = 64;
+// Blocks of a grid for each multiprocessor, which runs some of them at a time. The step on slices keeps so much in
+// registers that three blocks of half the size are more threads than one of the usual.
+constexpr uint32_t kMixBlocks = 4, kStepThreads = 128, kStepBlocks = 9;
+// Blocks of the sum of squares, of which each leaves a sum: twice two for every multiprocessor of an H100.
+constexpr uint32_t kSquareBlocks = 528;
 
-__device__ float4 load4(const float* p) {
-  return *reinterpret_cast<const float4*>(p);
+// Warp after warp of the grid takes a strip.
+__device__ size_t first_strip() {
+  return (static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32;
 }
-__device__ void store4(float* p, float4 x) {
-  *reinterpret_cast<float4*>(p) = x;
+__device__ size_t strips_between() {
+  return static_cast<size_t>(gridDim.x) * blockDim.x / 32;
 }
-// Slices may be kept in bf16, as uint16_t.
-__device__ float4 load4(const uint16_t* p) {
-  const ushort4 x = *reinterpret_cast<const ushort4*>(p);
-  const auto wide = [](unsigned short half) { return __uint_as_float(static_cast<uint32_t>(half) << 16); };
-  return make_float4(wide(x.x), wide(x.y), wide(x.z), wide(x.w));
-}
-__device__ void store_slice(float* t, size_t at, float4 x, const StochasticRounding&) {
-  store4(t + at, x);
-}
-__device__ void store_slice(uint16_t* t, size_t at, float4 x, const StochasticRounding& rounding) {
-  const auto place = static_cast<uint32_t>(at);
-  *reinterpret_cast<ushort4*>(t + at) =
-      make_ushort4(rounding(x.x, place), rounding(x.y, place + 1), rounding(x.z, place + 2), rounding(x.w, place + 3));
-}
-__device__ void accumulate(float4& sum, float a, float4 x) {
-  sum.x = fmaf(a, x.x, sum.x);
-  sum.y = fmaf(a, x.y, sum.y);
-  sum.z = fmaf(a, x.z, sum.z);
-  sum.w = fmaf(a, x.w, sum.w);
+template <class T>
+uint32_t strip_blocks(size_t size, uint32_t threads, uint32_t most) {
+  const uint32_t blocks = ceil_div(size / Strip<T>::kColumns, threads / 32);
+  return blocks == 0 ? 1 : blocks < most ? blocks : most;
 }
 
-// sums[o] += sum over k < n of c[(first + o) * across + k * along] * x[k * stride ..], for o < N and first + o < limit.
-// All threads of a block take part; those with `active` false have no x.
-template <int N, class T>
-__device__ void combine(float4 (&sums)[N], const float* c, size_t across, size_t along, uint32_t first, uint32_t limit,
-                        const T* x, size_t stride, uint32_t n, bool active) {
-  __shared__ __align__(16) float factors[kSteps][N];
-  for (uint32_t begin = 0; begin < n; begin += kSteps) {
-    const uint32_t count = min(kSteps, n - begin);
-    __syncthreads();
-    for (uint32_t i = threadIdx.x; i < count * N; i += kThreads) {
-      const uint32_t k = i / N, o = i % N;
-      factors[k][o] = first + o < limit ? c[(first + o) * across + (begin + k) * along] : 0.0f;
-    }
-    __syncthreads();
-    if (!active) continue;
-#pragma unroll 4
-    for (uint32_t k = 0; k < count; k++) {
-      const float4 value = load4(x + (begin + k) * stride);
+// pick(staged, bytes of shared memory): where the coefficients are.
+template <class F>
+void by_stage(size_t rows, size_t terms, F&& pick) {
+  const size_t bytes = Coefficients::bytes(rows, terms);
+  if (terms <= kTerms && bytes <= Coefficients::kStaged)
+    pick(std::true_type{}, bytes);
+  else
+    pick(std::false_type{}, size_t{0});
+}
+
+template <bool Staged>
+__device__ const uint4* stage(const Coefficients& c) {
+  auto* staged = reinterpret_cast<uint4*>(dynamic_shared());
+  if constexpr (Staged) c.stage(staged);
+  return staged;
+}
+
+template <bool Staged, class T>
+__global__ void __launch_bounds__(kThreads, Staged ? 2 : 1)
+    mix_kernel(Fault fault, const T* t, const float* coefficients, const int32_t* count, const float* s, Out w,
+               uint32_t room, uint32_t slices, size_t size) {
+  uint32_t groups;
+  if (fault.stopped() || !present(fault, count, room, groups)) return;
+  const Coefficients c{coefficients, slices, 1, groups, slices};
+  const uint4* staged = stage<Staged>(c);
+  using Strip = Strip<T>;
+  constexpr uint32_t kWide = Strip::kWide;
+  for (size_t i = first_strip(); i < size / Strip::kColumns; i += strips_between()) {
+    const size_t column = i * Strip::kColumns;
+    const T* x = t + column / kTile * slices * kTile + column % kTile;
+    Strip strip;
+    for (uint32_t row = 0; row < groups; row += 16) {
+      typename Strip::Sums sums;
+      strip.template product<Staged>(sums, c, staged, x, kTile, row);
 #pragma unroll
-      for (int o = 0; o < N; o++) accumulate(sums[o], factors[k][o], value);
+      for (uint32_t h = 0; h < 2; h++) {
+        const size_t at = column + Strip::run(h);
+        float4 shared[kWide / 4] = {};
+        if (s != nullptr)
+          for (uint32_t q = 0; q < kWide / 4; q++) shared[q] = *reinterpret_cast<const float4*>(s + at + 4 * q);
+#pragma unroll
+        for (uint32_t lower = 0; lower < 2; lower++) {
+          const uint32_t g = row + threadIdx.x % 32 / 4 + 8 * lower, e = 2 * lower + h;
+          if (g >= groups) continue;
+          float4 out[kWide / 4];
+#pragma unroll
+          for (uint32_t q = 0; q < kWide / 4; q++)
+            out[q] = make_float4(shared[q].x + sums[4 * q][e], shared[q].y + sums[4 * q + 1][e],
+                                 shared[q].z + sums[4 * q + 2][e], shared[q].w + sums[4 * q + 3][e]);
+          if constexpr (kWide == 8)
+            put8(w, g * size + at, out);
+          else
+            w.put4(g * size + at, out[0]);
+        }
+      }
     }
   }
 }
 
-// The groups that take part: the first *count, checked by check_count_kernel, or all.
-__device__ uint32_t present(const int32_t* count, uint32_t groups) {
-  return count == nullptr ? groups : min(static_cast<uint32_t>(*count), groups);
-}
+// Gradients of slices: coefficients transposed times dw.
+using Gradient = Strip<float>;
 
-__global__ void check_count_kernel(Fault fault, const int32_t* count, uint32_t groups) {
-  if (fault.stopped()) return;
-  if (static_cast<uint32_t>(*count) > groups) fault.raise(kCount, *count, groups);
-}
-
-// The count of a row on the device, nullptr when it has none.
-template <class Row>
-const int32_t* checked_count(Launch& l, const Row& row) {
-  if (!row.count.present()) return nullptr;
-  launch(l, check_count_kernel, 1, 1, 0, l.fault(), l.i32(row.count), row.groups);
-  return l.i32(row.count);
-}
-
-// body(t) with the slices of a row as they are kept: float*, or uint16_t* that hold bf16.
-__global__ void refuse_dtype_kernel(Fault fault, uint32_t dtype) {
-  if (fault.stopped()) return;
-  fault.raise(kSliceDtype, static_cast<int32_t>(dtype));
-}
-template <class Row, class F>
-void with_slices(Launch& l, const Row& row, F&& body) {
-  if (row.dtype > 1) launch(l, refuse_dtype_kernel, 1, 1, 0, l.fault(), row.dtype);
-  row.dtype == 1 ? body(reinterpret_cast<uint16_t*>(l.raw(row.t))) : body(reinterpret_cast<float*>(l.raw(row.t)));
-}
-
-template <int G, class T>
-__global__ void __launch_bounds__(kThreads)
-    mix_kernel(Fault fault, const T* t, const float* c, const int32_t* count, const float* s, float* w, uint32_t room,
-               uint32_t slices, size_t size) {
-  if (fault.failed()) return;
-  const uint32_t groups = present(count, room), chunks = ceil_div(room, G), first = blockIdx.x % chunks * G;
-  if (first >= groups) return;
-  const size_t tile = static_cast<size_t>(blockIdx.x / chunks) * kTiles + threadIdx.x / kQuads;
-  const uint32_t column = threadIdx.x % kQuads * 4;
-  const bool active = tile < size / kTile;
-  const size_t at = tile * kTile + column;
-  const float4 shared = active && s != nullptr ? load4(s + at) : make_float4(0, 0, 0, 0);
-  float4 sums[G];
-#pragma unroll
-  for (int g = 0; g < G; g++) sums[g] = shared;
-  combine(sums, c, slices, 1, first, groups, t + tile * slices * kTile + column, kTile, slices, active);
-#pragma unroll
-  for (int g = 0; g < G; g++)
-    if (active && first + g < groups) store4(w + (first + g) * size + at, sums[g]);
-}
-
-// Gradients of the slices first .. first + R - 1 in four columns of a tile, for the two kernels below.
-template <int R>
-struct SliceGradient {
-  uint32_t first, column;
-  size_t tile;
-  bool active;
-  float4 sums[R] = {};
-
-  __device__ SliceGradient(const float* dw, const float* c, uint32_t groups, uint32_t slices, size_t size,
-                           size_t block) {
-    const uint32_t chunks = ceil_div(slices, R);
-    first = static_cast<uint32_t>(block % chunks) * R;
-    column = threadIdx.x % kQuads * 4;
-    tile = block / chunks * kTiles + threadIdx.x / kQuads;
-    active = tile < size / kTile;
-    combine(sums, c, 1, slices, first, slices, dw + tile * kTile + column, size, groups, active);
-  }
-};
-
-template <int R, class T>
-__global__ void __launch_bounds__(kThreads)
-    bank_adamw_kernel(Fault fault, const float* dw, const float* c, const int32_t* count, const float* hyper,
-                      const float* clip, T* t, float* m, float* v, uint32_t groups, uint32_t slices, size_t size,
+template <bool Staged, class T>
+__global__ void __launch_bounds__(kStepThreads, Staged ? 3 : 2)
+    bank_adamw_kernel(Fault fault, const float* dw, const float* coefficients, const int32_t* count, const float* hyper,
+                      const float* clip, T* t, float* m, float* v, uint32_t room, uint32_t slices, size_t size,
                       float lr_scale, float decay_scale, uint32_t seed) {
-  if (fault.failed()) return;
-  const SliceGradient<R> gradient(dw, c, present(count, groups), slices, size, blockIdx.x);
-  if (!gradient.active) return;
+  uint32_t groups;
+  if (fault.stopped() || !present(fault, count, room, groups)) return;
+  const Coefficients c{coefficients, 1, slices, slices, groups};
+  const uint4* staged = stage<Staged>(c);
   const AdamwStep step(hyper, clip, lr_scale, decay_scale);
   const StochasticRounding rounding(seed, hyper[7]);
+  for (size_t i = first_strip(); i < size / Gradient::kColumns; i += strips_between()) {
+    const size_t column = i * Gradient::kColumns, begin = column / kTile * slices * kTile + column % kTile;
+    Gradient strip;
+    for (uint32_t row = 0; row < slices; row += 16) {
+      Slice<T> old[4];
+      float4 first[4], second[4];
+      const auto read = [&] {
 #pragma unroll
-  for (int o = 0; o < R; o++) {
-    const uint32_t r = gradient.first + o;
-    if (r >= slices) break;
-    const size_t at = (gradient.tile * slices + r) * kTile + gradient.column;
-    float4 ti = load4(t + at), mi = load4(m + at), vi = load4(v + at);
-    step(gradient.sums[o], ti, mi, vi);
-    store_slice(t, at, ti, rounding);
-    store4(m + at, mi);
-    store4(v + at, vi);
+        for (uint32_t e = 0; e < 4; e++) {
+          const uint32_t r = row + threadIdx.x % 32 / 4 + e / 2 * 8;
+          const size_t at = begin + r * kTile + Gradient::run(e % 2);
+          if (r >= slices) continue;
+          old[e] = *reinterpret_cast<const Slice<T>*>(t + at);
+          first[e] = *reinterpret_cast<const float4*>(m + at);
+          second[e] = *reinterpret_cast<const float4*>(v + at);
+        }
+      };
+      // Asked for before the product, if that leaves registers.
+      if constexpr (Staged) read();
+      Gradient::Sums sums;
+      strip.product<Staged>(sums, c, staged, dw + column, size, row);
+      if constexpr (!Staged) read();
+#pragma unroll
+      for (uint32_t e = 0; e < 4; e++) {
+        const uint32_t r = row + threadIdx.x % 32 / 4 + e / 2 * 8;
+        const size_t at = begin + r * kTile + Gradient::run(e % 2);
+        if (r >= slices) continue;
+        float4 value = widen(old[e]);
+        step(make_float4(sums[0][e], sums[1][e], sums[2][e], sums[3][e]), value, first[e], second[e]);
+        store_slice(t, at, value, rounding);
+        *reinterpret_cast<float4*>(m + at) = first[e];
+        *reinterpret_cast<float4*>(v + at) = second[e];
+      }
+    }
   }
 }
 
-// Blocks of the grid below: their sums are what is left to add up.
-constexpr size_t kSquareBlocks = 4096;
-
-template <int R>
-__global__ void __launch_bounds__(kThreads)
-    bank_squares_kernel(Fault fault, const float* dw, const float* c, const int32_t* count, float* partial,
-                        uint32_t room, uint32_t slices, size_t size, size_t blocks) {
-  if (fault.failed()) return;
-  const uint32_t groups = present(count, room);
+template <bool Staged>
+__global__ void __launch_bounds__(kThreads, Staged ? 2 : 1)
+    bank_squares_kernel(Fault fault, const float* dw, const float* coefficients, const int32_t* count, float* partial,
+                        uint32_t room, uint32_t slices, size_t size) {
+  uint32_t groups;
+  if (fault.stopped() || !present(fault, count, room, groups)) return;
+  const Coefficients c{coefficients, 1, slices, slices, groups};
+  const uint4* staged = stage<Staged>(c);
   float squares = 0;
-  for (size_t block = blockIdx.x; block < blocks; block += gridDim.x) {
-    const SliceGradient<R> gradient(dw, c, groups, slices, size, block);
+  for (size_t i = first_strip(); i < size / Gradient::kColumns; i += strips_between()) {
+    const float* x = dw + i * Gradient::kColumns;
+    Gradient strip;
     float own = 0;
+    for (uint32_t row = 0; row < slices; row += 16) {
+      Gradient::Sums sums;
+      strip.product<Staged>(sums, c, staged, x, size, row);
 #pragma unroll
-    for (int o = 0; o < R; o++) {
-      const float4 g = gradient.sums[o];
-      own += (g.x * g.x + g.y * g.y) + (g.z * g.z + g.w * g.w);
+      for (uint32_t e = 0; e < 4; e++) {
+        if (row + threadIdx.x % 32 / 4 + e / 2 * 8 >= slices) continue;
+        own +=
+            (sums[0][e] * sums[0][e] + sums[1][e] * sums[1][e]) + (sums[2][e] * sums[2][e] + sums[3][e] * sums[3][e]);
+      }
     }
     squares += own;
   }
@@ -184,131 +172,37 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) partial[blockIdx.x] = total;
 }
 
-// How many groups or slices a thread owns: as many as there are, up to `most`.
-template <int most, class F>
-void by_count(uint32_t n, F&& pick) {
-  if constexpr (most == 16)
-    if (n > 8) return pick(std::integral_constant<int, 16>{});
-  if (n > 4) return pick(std::integral_constant<int, 8>{});
-  pick(std::integral_constant<int, 4>{});
-}
-
-constexpr uint32_t kBlock = 4;  // groups and slices of a block of dot products
-
-// partial[range, g, r] = <dw[g], t_r> over a range of tiles. A warp owns 4 x 4 pairs; its lanes share the columns.
-template <class T>
-__global__ void __launch_bounds__(kThreads)
-    bank_dot_kernel(Fault fault, const float* dw, const T* t, const int32_t* count, float* partial, uint32_t room,
-                    uint32_t slices, size_t size, size_t ranges, size_t per_range) {
-  if (fault.failed()) return;
-  const uint32_t groups = present(count, room);
-  const uint32_t across = ceil_div(slices, kBlock), blocks = ceil_div(room, kBlock) * across;
-  const size_t warp = Team<32>::row(), range = warp / blocks;
-  if (range >= ranges) return;
-  const uint32_t first_group = static_cast<uint32_t>(warp % blocks) / across * kBlock;
-  const uint32_t first_slice = static_cast<uint32_t>(warp % blocks) % across * kBlock;
-  // Blocks of groups that take no part have no tiles: their dots are 0.
-  const size_t end = first_group < groups ? min((range + 1) * per_range, size / kTile) : 0;
-  float dots[kBlock][kBlock] = {};
-  for (size_t tile = range * per_range; tile < end; tile++) {
-#pragma unroll
-    for (uint32_t half = 0; half < 2; half++) {
-      const uint32_t column = half * (kTile / 2) + Team<32>::lane() * 4;
-      // Past the last group or slice the last one is read again, and its dots are dropped.
-      float4 slice[kBlock];
-#pragma unroll
-      for (uint32_t r = 0; r < kBlock; r++)
-        slice[r] = load4(t + (tile * slices + min(first_slice + r, slices - 1)) * kTile + column);
-#pragma unroll
-      for (uint32_t g = 0; g < kBlock; g++) {
-        const float4 d = load4(dw + min(first_group + g, groups - 1) * size + tile * kTile + column);
-#pragma unroll
-        for (uint32_t r = 0; r < kBlock; r++) {
-          const float4 x = slice[r];
-          dots[g][r] = fmaf(d.w, x.w, fmaf(d.z, x.z, fmaf(d.y, x.y, fmaf(d.x, x.x, dots[g][r]))));
-        }
-      }
-    }
-  }
-#pragma unroll
-  for (uint32_t g = 0; g < kBlock; g++)
-#pragma unroll
-    for (uint32_t r = 0; r < kBlock; r++) {
-      const float dot = warp_sum(dots[g][r]);
-      if (Team<32>::lane() == 0 && first_group + g < room && first_slice + r < slices)
-        partial[(range * room + first_group + g) * slices + first_slice + r] = first_group + g < groups ? dot : 0.0f;
-    }
-}
-
-// ds = sum of dw over the groups (+ adds).
-__global__ void __launch_bounds__(kThreads)
-    sum_groups_kernel(Fault fault, const float* dw, const int32_t* count, const float* adds, float* ds, uint32_t room,
-                      size_t size) {
-  if (fault.failed()) return;
-  const uint32_t groups = present(count, room);
-  for (size_t i = flat_index(); i < size; i += flat_stride()) {
-    float sum = adds == nullptr ? 0.0f : adds[i];
-    for (uint32_t g = 0; g < groups; g++) sum += dw[g * size + i];
-    ds[i] = sum;
-  }
-}
-
 }  // namespace
 
 void bank_mix(Launch& l, const BankMixRow& row) {
-  const int32_t* count = checked_count(l, row);
-  by_count<16>(row.groups, [&](auto own) {
-    constexpr int G = decltype(own)::value;
-    with_slices(l, row, [&](auto* t) {
-      launch(l, mix_kernel<G, std::remove_pointer_t<decltype(t)>>,
-             ceil_div(row.size / kTile, kTiles) * ceil_div(row.groups, G), kThreads, 0, l.fault(), t, l.f32(row.c),
-             count, l.optional(row.s), l.f32(row.w), row.groups, row.slices, row.size);
+  with_slices(l, row, [&](auto* t) {
+    using T = std::remove_pointer_t<decltype(t)>;
+    by_stage(row.groups, row.slices, [&](auto staged, size_t bytes) {
+      launch(l, mix_kernel<decltype(staged)::value, T>, strip_blocks<T>(row.size, kThreads, l.sms * kMixBlocks),
+             kThreads, bytes, l.fault(), t, l.f32(row.c), count_of(l, row), l.optional(row.s), l.out(row.w), row.groups,
+             row.slices, row.size);
     });
   });
 }
 
-void bank_mix_backward(Launch& l, const BankMixBackwardRow& row) {
-  const size_t tiles = row.size / kTile, pairs = static_cast<size_t>(row.groups) * row.slices;
-  const size_t blocks = static_cast<size_t>(ceil_div(row.groups, kBlock)) * ceil_div(row.slices, kBlock);
-  const int32_t* count = checked_count(l, row);
-  if (row.ds.present()) {
-    launch(l, sum_groups_kernel, flat_grid(l, row.size), kThreads, 0, l.fault(), l.f32(row.dw), count,
-           l.optional(row.adds), l.f32(row.ds), row.groups, row.size);
-  }
-  if (pairs == 0) return;
-  // Warps enough to fill a machine, but at least 16 ranges, so that a sum within one stays short.
-  const size_t wanted = blocks < 1024 ? 16384 / blocks : 16;
-  const size_t per_range = tiles == 0 ? 1 : ceil_div(tiles, wanted), ranges = ceil_div(tiles, per_range);
-  auto* partial = static_cast<float*>(l.scratch(ranges * pairs * sizeof(float)));
-  with_slices(l, row, [&](auto* t) {
-    launch(l, bank_dot_kernel<std::remove_pointer_t<decltype(t)>>, Team<32>::grid(ranges * blocks), kThreads, 0,
-           l.fault(), l.f32(row.dw), t, count, partial, row.groups, row.slices, row.size, ranges, per_range);
-  });
-  sum_axis(l, partial, 1, ranges, pairs, 1.0f, l.optional(row.add), l.f32(row.dc));
-}
-
 void bank_sum_squares(Launch& l, const BankSumSquaresRow& row) {
-  const int32_t* count = checked_count(l, row);
-  by_count<8>(row.slices, [&](auto own) {
-    constexpr int R = decltype(own)::value;
-    const size_t blocks = static_cast<size_t>(ceil_div(row.size / kTile, kTiles)) * ceil_div(row.slices, R);
-    const size_t grid = blocks < kSquareBlocks ? blocks : kSquareBlocks;
-    auto* partial = static_cast<float*>(l.scratch(grid * sizeof(float)));
-    launch(l, bank_squares_kernel<R>, static_cast<uint32_t>(grid), kThreads, 0, l.fault(), l.f32(row.dw), l.f32(row.c),
-           count, partial, row.groups, row.slices, row.size, blocks);
-    sum_axis(l, partial, 1, grid, 1, 1.0f, nullptr, l.f32(row.y));
+  const uint32_t blocks = strip_blocks<float>(row.size, kThreads, kSquareBlocks);
+  auto* partial = static_cast<float*>(l.scratch(blocks * sizeof(float)));
+  by_stage(row.slices, row.groups, [&](auto staged, size_t bytes) {
+    launch(l, bank_squares_kernel<decltype(staged)::value>, blocks, kThreads, bytes, l.fault(), l.f32(row.dw),
+           l.f32(row.c), count_of(l, row), partial, row.groups, row.slices, row.size);
   });
+  sum_axis(l, partial, 1, blocks, 1, 1.0f, nullptr, l.f32(row.y));
 }
 
 void bank_adamw(Launch& l, const BankAdamwRow& row) {
-  const int32_t* count = checked_count(l, row);
-  by_count<8>(row.slices, [&](auto own) {
-    constexpr int R = decltype(own)::value;
-    with_slices(l, row, [&](auto* t) {
-      launch(l, bank_adamw_kernel<R, std::remove_pointer_t<decltype(t)>>,
-             ceil_div(row.size / kTile, kTiles) * ceil_div(row.slices, R), kThreads, 0, l.fault(), l.f32(row.dw),
-             l.f32(row.c), count, l.f32(row.hyper), l.f32(row.clip), t, l.f32(row.m), l.f32(row.v), row.groups,
-             row.slices, row.size, row.lrScale, row.decayScale, row.seed);
+  with_slices(l, row, [&](auto* t) {
+    using T = std::remove_pointer_t<decltype(t)>;
+    by_stage(row.slices, row.groups, [&](auto staged, size_t bytes) {
+      launch(l, bank_adamw_kernel<decltype(staged)::value, T>,
+             strip_blocks<float>(row.size, kStepThreads, l.sms * kStepBlocks), kStepThreads, bytes, l.fault(),
+             l.f32(row.dw), l.f32(row.c), count_of(l, row), l.f32(row.hyper), l.f32(row.clip), t, l.f32(row.m),
+             l.f32(row.v), row.groups, row.slices, row.size, row.lrScale, row.decayScale, row.seed);
     });
   });
 }

@@ -25,6 +25,9 @@ export const cases = defineCases({
     ...both((normalize) => ({ dims: { rows: 9, experts: 1, k: 1, normalize }, with: ['lse'] })),
     ...both((normalize) => ({ dims: { rows: 0, experts: 8, k: 2, normalize }, with: ['lse'] })),
     ...both((normalize) => ({ dims: { rows: 20, experts: 40, k: 40, normalize } })),
+    ...product([64, 65, 128, 129, 256, 257], [8, 33]).map(
+      ([experts, k]): Entry => ({ dims: { rows: 9, experts, k, normalize: 1 }, with: ['bias', 'lse'] }),
+    ),
     ...both((normalize) => ({ dims: { rows: 3, experts: 2000, k: 8, normalize }, with: ['bias'] })),
     ...product([1, 2, 4, 7], [0, 1]).map(
       ([k, normalize]): Entry => ({

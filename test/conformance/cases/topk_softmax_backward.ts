@@ -31,6 +31,7 @@ export const cases = defineCases({
     ]),
     { dims: { rows: 0, experts: 4, k: 2, normalize: 1 } },
     { dims: { rows: 9, experts: 8, k: 8, normalize: 1 }, with: ['add'] },
+    { dims: { rows: 9, experts: 70, k: 40, normalize: 0 }, with: ['dlse', 'lse', 'add'] },
     { dims: { rows: 9, experts: 8, k: 2, normalize: 1 }, inputs: { dp: sprinkle([NaN, Infinity]) }, label: 'special' },
     { dims: { rows: 4096, experts: 64, k: 2, normalize: 1 }, large: true },
   ],

@@ -146,6 +146,13 @@ inline float __int2float_rn(int x) {
 inline int __popc(unsigned x) {
   return std::popcount(x);
 }
+// Each nibble of `choice` names one of the bytes of a (0 to 3) and b (4 to 7).
+inline unsigned __byte_perm(unsigned a, unsigned b, unsigned choice) {
+  const uint64_t bytes = uint64_t{b} << 32 | a;
+  unsigned y = 0;
+  for (int i = 0; i < 4; i++) y |= static_cast<unsigned>(bytes >> 8 * (choice >> 4 * i & 7) & 0xff) << 8 * i;
+  return y;
+}
 inline unsigned __umulhi(unsigned a, unsigned b) {
   return static_cast<unsigned>(uint64_t{a} * b >> 32);
 }
@@ -247,6 +254,37 @@ inline unsigned __ballot_sync(unsigned mask, int vote) {
 }
 inline int __any_sync(unsigned mask, int vote) {
   return __ballot_sync(mask, vote) != 0;
+}
+template <class T, class F>
+T emulator_reduce(const char* what, unsigned mask, T mine, F both) {
+  emulator::meet(what, 32, mask, &mine, [&](void* const* slots) {
+    void* const* first = std::find_if(slots, slots + 32, [](void* slot) { return slot != nullptr; });
+    T all = *static_cast<T*>(*first);
+    for (int i = 0; i < 32; i++)
+      if (slots[i] != nullptr) all = both(all, *static_cast<T*>(slots[i]));
+    for (int i = 0; i < 32; i++)
+      if (slots[i] != nullptr) *static_cast<T*>(slots[i]) = all;
+  });
+  return mine;
+}
+inline unsigned __reduce_max_sync(unsigned mask, unsigned mine) {
+  return emulator_reduce("__reduce_max_sync", mask, mine, [](unsigned a, unsigned b) { return std::max(a, b); });
+}
+inline unsigned __reduce_min_sync(unsigned mask, unsigned mine) {
+  return emulator_reduce("__reduce_min_sync", mask, mine, [](unsigned a, unsigned b) { return std::min(a, b); });
+}
+// The lanes that bring the same.
+inline unsigned __match_any_sync(unsigned mask, unsigned mine) {
+  emulator::meet("__match_any_sync", 32, mask, &mine, [](void* const* slots) {
+    unsigned same[32] = {};
+    for (int i = 0; i < 32; i++)
+      for (int j = 0; j < 32; j++)
+        if (slots[i] != nullptr && slots[j] != nullptr)
+          same[i] |= unsigned{*static_cast<unsigned*>(slots[i]) == *static_cast<unsigned*>(slots[j])} << j;
+    for (int i = 0; i < 32; i++)
+      if (slots[i] != nullptr) *static_cast<unsigned*>(slots[i]) = same[i];
+  });
+  return mine;
 }
 
 #include "cuda_runtime_api.h"

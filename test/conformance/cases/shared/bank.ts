@@ -21,6 +21,8 @@ export const bankDims = [
   ...product(counts, [256, 1280]).map(([[groups, slices], size]) => ({ groups, slices, size })),
   { groups: 4, slices: 5, size: 0 },
   { groups: 2, slices: 3, size: 25_600 },
+  { groups: 33, slices: 40, size: 512 },
+  { groups: 96, slices: 96, size: 256 },
 ];
 export const largeBank = { groups: 8, slices: 16, size: 16_384 };
 
