@@ -26,12 +26,21 @@ uint32_t factors(Op op, const uint32_t* words, Matmul matmul) {
   }
 }
 
+// Of these, operands whose float32 numbers the row reads too.
+uint32_t factors_kept(Op op) {
+  return op == Op::attention_backward ? 1 : 0;  // dy, for its products with y
+}
+
 // The output that an op's kernel can also, or only, write in bf16 (Launch::out); -1: none.
 int direct_output(Op op) {
   switch (op) {
     case Op::gemm:
     case Op::grouped_gemm:
       return 4;  // c
+    case Op::attention:
+      return 1;  // y
+    case Op::attention_backward:
+      return 4;  // dqkv
     default:
       return -1;
   }
@@ -93,13 +102,12 @@ class Planner {
 
   void walk(uint32_t row) {
     const uint32_t* w = words(row);
-    const uint32_t multiplied = factors(static_cast<Op>(w[0] & 0xffff), w, matmul_);
+    const Op op = static_cast<Op>(w[0] & 0xffff);
+    const uint32_t multiplied = factors(op, w, matmul_), kept = ~multiplied | factors_kept(op);
     each_operand(row, [&](uint32_t i, Role role, const Range& range) {
       if (role == Role::out) return;
-      if ((multiplied >> i & 1) != 0)
-        multiply(row, range, w[2 + 2 * i]);
-      else
-        keep(range);
+      if ((multiplied >> i & 1) != 0) multiply(row, range, w[2 + 2 * i]);
+      if ((kept >> i & 1) != 0) keep(range);
     });
     each_operand(row, [&](uint32_t, Role role, const Range& range) {
       if (role == Role::in) return;
