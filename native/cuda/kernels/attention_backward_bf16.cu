@@ -1,4 +1,338 @@
+// Causal attention, backward, on tensor cores; attention_backward.cu says what is computed. Two kernels, as there: one
+// makes dk and dv, one dq, and both make scores and dy v^T of every pair, 7 products where 5 would do. One kernel would
+// have to add up dq of a query over blocks of keys: in a fixed order that means writing and reading dq once more for
+// each of them, which at 128 keys a block takes the memory longer than two products take the tensor cores.
+//
+// In the kernel for keys a warp owns rows of keys, so that the transposed p and ds are left factors as they come out of
+// the products before. Factors of the block stay in shared memory, the others pass through two stages of it. A step is
+// 32 rows: their p, ds and scores fit in registers beside the sums.
 #include "cuda/kernels/attention_mma.cuh"
+
 namespace sweetspot::cuda {
-bool attention_backward_bf16(Launch& l, const AttentionBackwardRow& row, const float* delta) { return false; }
+namespace {
+
+constexpr uint32_t kRows = 128, kStep = 32;
+
+struct Operands : Heads {
+  const bf16 *dy, *qkv;
+  const float *lse, *delta;
+  Out dqkv;
+};
+
+// Keys: blocks of 16 rows a warp owns. Where dk and dv of 32 rows leave no registers, there are twice as many warps.
+template <int D>
+struct Keys {
+  static constexpr int blocks = D <= 64 ? 2 : 1;
+  static constexpr uint32_t warps = kRows / 16 / blocks, threads = 32 * warps, apart = 16 * warps;
+  static constexpr uint32_t tile = 64;
+  struct Shared {
+    bf16 k[kRows * kRow<D>], v[kRows * kRow<D>];
+    struct {
+      bf16 q[tile * kRow<D>], dy[tile * kRow<D>];
+      float lse[tile], delta[tile];
+    } stage[2];
+  };
+  const bf16 *k, *v;  // the first block's rows, as a lane reads them
+  uint32_t first;     // position of its first key
+  float dk[blocks][D / 8][4], dv[blocks][D / 8][4];
+
+  // 32 queries from position `start` on. Not Masked: all of them are there and see all keys.
+  template <bool Masked>
+  __device__ void meet(const bf16* q, const bf16* dy, const float* lse, const float* delta, uint32_t start, uint32_t time,
+                       float c) {
+    float s[blocks][4][4] = {}, dp[blocks][4][4] = {};
+#pragma unroll
+    for (int step = 0; step < D / 16; step++) {
+      uint32_t a[2][blocks][4];
+#pragma unroll
+      for (int m = 0; m < blocks; m++) {
+        load_matrices(a[0][m], k + apart * m * kRow<D> + 16 * step);
+        load_matrices(a[1][m], v + apart * m * kRow<D> + 16 * step);
+      }
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        if (Masked && start + 16 * j < first) continue;
+        uint32_t b[4];
+        load_matrices(b, q + right_place<D>() + 16 * j * kRow<D> + 16 * step);
+#pragma unroll
+        for (int m = 0; m < blocks; m++) multiply_block(s[m][2 * j], s[m][2 * j + 1], a[0][m], b);
+        load_matrices(b, dy + right_place<D>() + 16 * j * kRow<D> + 16 * step);
+#pragma unroll
+        for (int m = 0; m < blocks; m++) multiply_block(dp[m][2 * j], dp[m][2 * j + 1], a[1][m], b);
+      }
+    }
+    uint32_t p[blocks][2][4], ds[blocks][2][4];
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const uint32_t column = 8 * j + lane_column();
+      const float2 l = *reinterpret_cast<const float2*>(lse + column), d = *reinterpret_cast<const float2*>(delta + column);
+#pragma unroll
+      for (int m = 0; m < blocks; m++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          const uint32_t query = start + column + e % 2, key = first + apart * m + lane_row() + e / 2 * 8;
+          const bool hidden = Masked && (key > query || query >= time);
+          float& x = s[m][j][e];
+          x = hidden ? 0.0f : exp2_fast(fmaf(x, c, (e % 2 == 0 ? l.x : l.y) * -kLog2e));
+          dp[m][j][e] = hidden ? 0.0f : x * (dp[m][j][e] - (e % 2 == 0 ? d.x : d.y));
+        }
+    }
+#pragma unroll
+    for (int m = 0; m < blocks; m++)
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        pack_block(s[m][2 * j], s[m][2 * j + 1], p[m][j]);
+        pack_block(dp[m][2 * j], dp[m][2 * j + 1], ds[m][j]);
+      }
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+      if (Masked && start + 16 * j <= first) continue;
+#pragma unroll
+      for (int n = 0; n < D / 16; n++) {
+        uint32_t b[4];
+        load_matrices_transposed(b, dy + left_place<D>() + 16 * j * kRow<D> + 16 * n);
+#pragma unroll
+        for (int m = 0; m < blocks; m++)
+          if (!Masked || start + 16 * j > first + apart * m) multiply_block(dv[m][2 * n], dv[m][2 * n + 1], p[m][j], b);
+        load_matrices_transposed(b, q + left_place<D>() + 16 * j * kRow<D> + 16 * n);
+#pragma unroll
+        for (int m = 0; m < blocks; m++)
+          if (!Masked || start + 16 * j > first + apart * m) multiply_block(dk[m][2 * n], dk[m][2 * n + 1], ds[m][j], b);
+      }
+    }
+    if constexpr (Masked) {
+#pragma unroll
+      for (int m = 0; m < blocks; m++) {
+        const uint32_t j = (first + apart * m - start) / 16;
+        if (j >= 2) continue;
+        uint32_t a[4];
+        choose(p[m], j, a);
+        multiply_diagonal<D, false>(dv[m], a, dy + 16 * j * kRow<D>);
+        choose(ds[m], j, a);
+        multiply_diagonal<D, false>(dk[m], a, q + 16 * j * kRow<D>);
+      }
+    }
+  }
+};
+
+// Block (tile of keys, sequence, key head). Early keys are seen by more queries and go first.
+template <int D>
+__global__ void __launch_bounds__(Keys<D>::threads, 256 / Keys<D>::threads) keys_kernel(Fault fault, Operands o) {
+  if (fault.failed()) return;
+  using K = Keys<D>;
+  auto& shared = *reinterpret_cast<typename K::Shared*>(dynamic_shared());
+  const uint32_t kv_head = blockIdx.x % o.kv_heads, sequence = blockIdx.x / o.kv_heads % o.batch;
+  const uint32_t begin = blockIdx.x / o.kv_heads / o.batch * kRows, warp = threadIdx.x / 32;
+  const uint32_t tiles = ceil_div(o.time - begin, K::tile), all = tiles * o.group();
+  // Tile i is of query head i / tiles of those that read the key head.
+  const auto load = [&](uint32_t i) {
+    const uint32_t head = kv_head * o.group() + i / tiles, start = begin + i % tiles * K::tile;
+    auto& to = shared.stage[i % 2];
+    copy_rows<D, K::tile, K::threads>(to.q, o.qkv + o.fused(sequence, start) + o.query(head), o.width(), o.time - start,
+                                      o.dim);
+    copy_rows<D, K::tile, K::threads>(to.dy, o.dy + o.output(sequence, start) + o.query(head), o.y_width(),
+                                      o.time - start, o.dim);
+    const uint32_t at = threadIdx.x % K::tile;
+    const float* from = (threadIdx.x < K::tile ? o.lse : o.delta) + o.statistics(sequence, head) + start;
+    if (threadIdx.x < 2 * K::tile)
+      copy_async_4((threadIdx.x < K::tile ? to.lse : to.delta) + at, from + (start + at < o.time ? at : 0),
+                   start + at < o.time ? 4 : 0);
+  };
+  const bf16* keys = o.qkv + o.fused(sequence, begin);
+  copy_rows<D, kRows, K::threads>(shared.k, keys + o.key(kv_head), o.width(), o.time - begin, o.dim);
+  copy_rows<D, kRows, K::threads>(shared.v, keys + o.value(kv_head), o.width(), o.time - begin, o.dim);
+  load(0);
+  copy_async_commit();
+
+  K mine = {};
+  mine.first = begin + 16 * warp;
+  mine.k = shared.k + 16 * warp * kRow<D> + left_place<D>();
+  mine.v = shared.v + 16 * warp * kRow<D> + left_place<D>();
+  const float c = o.scale * kLog2e;
+  for (uint32_t i = 0; i < all; i++) {
+    copy_async_wait<0>();
+    __syncthreads();
+    if (i + 1 < all) load(i + 1);
+    copy_async_commit();
+    const auto& now = shared.stage[i % 2];
+#pragma unroll 1
+    for (uint32_t row = 0; row < K::tile; row += kStep) {
+      const uint32_t start = begin + i % tiles * K::tile + row;
+      const bf16 *q = now.q + row * kRow<D>, *dy = now.dy + row * kRow<D>;
+      if (start >= begin + kRows && start + kStep <= o.time)
+        mine.template meet<false>(q, dy, now.lse + row, now.delta + row, start, o.time, c);
+      else if (start + kStep > mine.first && start < o.time)
+        mine.template meet<true>(q, dy, now.lse + row, now.delta + row, start, o.time, c);
+    }
+  }
+#pragma unroll
+  for (int m = 0; m < K::blocks; m++) {
+    const uint32_t first = mine.first + K::apart * m;
+    if (first >= o.time) continue;
+    const size_t at = o.fused(sequence, first);
+    store_block<D>(mine.dk[m], o.scale, o.scale, o.dqkv, at + o.key(kv_head), o.width(), o.time - first, o.dim);
+    store_block<D>(mine.dv[m], 1.0f, 1.0f, o.dqkv, at + o.value(kv_head), o.width(), o.time - first, o.dim);
+  }
 }
+
+// Queries: two blocks of 16 rows a warp.
+template <int D>
+struct Queries {
+  static constexpr uint32_t threads = 128, apart = 64;
+  static constexpr uint32_t tile = D <= 64 ? 64 : 32;  // two blocks share a multiprocessor's memory
+  struct Shared {
+    bf16 q[kRows * kRow<D>], dy[kRows * kRow<D>];
+    struct {
+      bf16 k[tile * kRow<D>], v[tile * kRow<D>];
+    } stage[2];
+  };
+  const bf16 *q, *dy;  // the first block's rows, as a lane reads them
+  uint32_t first;      // position of its first query
+  float dq[2][D / 8][4], shift[2][2], delta[2][2];
+
+  // 32 keys from position `start` on. Not Masked: all are seen.
+  template <bool Masked>
+  __device__ void meet(const bf16* k, const bf16* v, uint32_t start, float c) {
+    float s[2][4][4] = {}, dp[2][4][4] = {};
+#pragma unroll
+    for (int step = 0; step < D / 16; step++) {
+      uint32_t a[2][2][4];
+#pragma unroll
+      for (int m = 0; m < 2; m++) {
+        load_matrices(a[0][m], q + apart * m * kRow<D> + 16 * step);
+        load_matrices(a[1][m], dy + apart * m * kRow<D> + 16 * step);
+      }
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        if (Masked && start + 16 * j > first + apart) continue;
+        uint32_t b[4];
+        load_matrices(b, k + right_place<D>() + 16 * j * kRow<D> + 16 * step);
+#pragma unroll
+        for (int m = 0; m < 2; m++) multiply_block(s[m][2 * j], s[m][2 * j + 1], a[0][m], b);
+        load_matrices(b, v + right_place<D>() + 16 * j * kRow<D> + 16 * step);
+#pragma unroll
+        for (int m = 0; m < 2; m++) multiply_block(dp[m][2 * j], dp[m][2 * j + 1], a[1][m], b);
+      }
+    }
+    uint32_t ds[2][2][4];
+#pragma unroll
+    for (int m = 0; m < 2; m++) {
+#pragma unroll
+      for (int j = 0; j < 4; j++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          const uint32_t key = start + 8 * j + lane_column() + e % 2, query = first + apart * m + lane_row() + e / 2 * 8;
+          const float p = exp2_fast(fmaf(s[m][j][e], c, shift[m][e / 2]));
+          s[m][j][e] = Masked && key > query ? 0.0f : p * (dp[m][j][e] - delta[m][e / 2]);
+        }
+#pragma unroll
+      for (int j = 0; j < 2; j++) pack_block(s[m][2 * j], s[m][2 * j + 1], ds[m][j]);
+    }
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+      if (Masked && start + 16 * j >= first + apart) continue;
+#pragma unroll
+      for (int n = 0; n < D / 16; n++) {
+        uint32_t b[4];
+        load_matrices_transposed(b, k + left_place<D>() + 16 * j * kRow<D> + 16 * n);
+#pragma unroll
+        for (int m = 0; m < 2; m++)
+          if (!Masked || start + 16 * j < first + apart * m) multiply_block(dq[m][2 * n], dq[m][2 * n + 1], ds[m][j], b);
+      }
+    }
+    if constexpr (Masked) {
+#pragma unroll
+      for (int m = 0; m < 2; m++) {
+        const uint32_t j = (first + apart * m - start) / 16;
+        if (j >= 2) continue;
+        uint32_t a[4];
+        choose(ds[m], j, a);
+        multiply_diagonal<D, true>(dq[m], a, k + 16 * j * kRow<D>);
+      }
+    }
+  }
+};
+
+// Block (tile of queries, sequence, head). Late queries see more keys and go first.
+template <int D>
+__global__ void __launch_bounds__(Queries<D>::threads, 2) queries_kernel(Fault fault, Operands o) {
+  if (fault.failed()) return;
+  using Q = Queries<D>;
+  auto& shared = *reinterpret_cast<typename Q::Shared*>(dynamic_shared());
+  const uint32_t head = blockIdx.x % o.heads, sequence = blockIdx.x / o.heads % o.batch, warp = threadIdx.x / 32;
+  const uint32_t begin = (ceil_div(o.time, kRows) - 1 - blockIdx.x / o.heads / o.batch) * kRows;
+  const uint32_t end = min(begin + kRows, o.time), kv_head = head / o.group();
+  const auto load = [&](uint32_t start) {
+    auto& to = shared.stage[start / Q::tile % 2];
+    const bf16* from = o.qkv + o.fused(sequence, start);
+    copy_rows<D, Q::tile, Q::threads>(to.k, from + o.key(kv_head), o.width(), o.time - start, o.dim);
+    copy_rows<D, Q::tile, Q::threads>(to.v, from + o.value(kv_head), o.width(), o.time - start, o.dim);
+  };
+  copy_rows<D, kRows, Q::threads>(shared.q, o.qkv + o.fused(sequence, begin) + o.query(head), o.width(), end - begin,
+                                  o.dim);
+  copy_rows<D, kRows, Q::threads>(shared.dy, o.dy + o.output(sequence, begin) + o.query(head), o.y_width(), end - begin,
+                                  o.dim);
+  load(0);
+  copy_async_commit();
+
+  Q mine = {};
+  mine.first = begin + 16 * warp;
+  mine.q = shared.q + 16 * warp * kRow<D> + left_place<D>();
+  mine.dy = shared.dy + 16 * warp * kRow<D> + left_place<D>();
+#pragma unroll
+  for (int m = 0; m < 2; m++)
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      const uint32_t position = mine.first + Q::apart * m + lane_row() + 8 * r;
+      if (position >= end) continue;
+      mine.shift[m][r] = o.lse[o.statistics(sequence, head) + position] * -kLog2e;
+      mine.delta[m][r] = o.delta[o.statistics(sequence, head) + position];
+    }
+  const float c = o.scale * kLog2e;
+  // Waits for the tile at `start`; the stage that all have just left takes the next one.
+  const auto next = [&](uint32_t start) -> const auto& {
+    copy_async_wait<0>();
+    __syncthreads();
+    if (start + Q::tile < end) load(start + Q::tile);
+    copy_async_commit();
+    return shared.stage[start / Q::tile % 2];
+  };
+  for (uint32_t start = 0; start < begin; start += Q::tile) {
+    const auto& tile = next(start);
+#pragma unroll 1
+    for (uint32_t row = 0; row < Q::tile; row += kStep)
+      mine.template meet<false>(tile.k + row * kRow<D>, tile.v + row * kRow<D>, start + row, c);
+  }
+  for (uint32_t start = begin; start < end; start += Q::tile) {
+    const auto& tile = next(start);
+#pragma unroll 1
+    for (uint32_t row = 0; row < Q::tile && start + row <= mine.first + Q::apart; row += kStep)
+      mine.template meet<true>(tile.k + row * kRow<D>, tile.v + row * kRow<D>, start + row, c);
+  }
+#pragma unroll
+  for (int m = 0; m < 2; m++) {
+    const uint32_t first = mine.first + Q::apart * m;
+    if (first < end)
+      store_block<D>(mine.dq[m], o.scale, o.scale, o.dqkv, o.fused(sequence, first) + o.query(head), o.width(),
+                     end - first, o.dim);
+  }
+}
+
+}  // namespace
+
+bool attention_backward_bf16(Launch& l, const AttentionBackwardRow& row, const float* delta) {
+  const Operands o{{row.batch, row.time, row.heads, row.kvHeads, row.headDim, row.scale},
+                   l.factor(row.dy),
+                   l.factor(row.qkv),
+                   l.f32(row.lse),
+                   delta,
+                   l.out(row.dqkv)};
+  return by_columns(row.headDim, [&](auto width) {
+    constexpr int D = decltype(width)::value;
+    const uint32_t tiles = o.batch * ceil_div(o.time, kRows);
+    launch(l, keys_kernel<D>, tiles * o.kv_heads, Keys<D>::threads, sizeof(typename Keys<D>::Shared), l.fault(), o);
+    launch(l, queries_kernel<D>, tiles * o.heads, Queries<D>::threads, sizeof(typename Queries<D>::Shared), l.fault(), o);
+  });
+}
+
+}  // namespace sweetspot::cuda

@@ -77,6 +77,17 @@ __device__ inline void multiply_block(float (&left)[4], float (&right)[4], const
   mma_bf16(right, a, b1);
 }
 
+// a[j], without an index that would move the array to memory.
+template <int N>
+__device__ inline void choose(const uint32_t (&a)[N][4], uint32_t j, uint32_t (&to)[4]) {
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    to[i] = a[0][i];
+#pragma unroll
+    for (int n = 1; n < N; n++) to[i] = j == n ? a[n][i] : to[i];
+  }
+}
+
 // c (16, D) += a (16, 16) x (16, D) for a block on the diagonal, where a is 0 for pairs that do not see each other: a
 // row sees steps up to its own (ToRow) or from its own on. 0 times infinity would be NaN and tell an earlier token of a
 // later one; so where x is not finite, steps are taken one at a time, each for the rows that see it.
