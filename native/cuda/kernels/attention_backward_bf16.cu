@@ -36,10 +36,13 @@ struct Keys {
   uint32_t first;     // position of its first key
   float dk[blocks][D / 8][4], dv[blocks][D / 8][4];
 
-  // 32 queries from position `start` on. Not Masked: all of them are there and see all keys.
-  template <bool Masked>
-  __device__ void meet(const bf16* q, const bf16* dy, const float* lse, const float* delta, uint32_t start, uint32_t time,
-                       float c) {
+  // Lengths of 32 queries' softmax and rowsum(dy y).
+  struct Known {
+    const float *lse, *delta;
+  };
+
+  // 32 queries that are there and see all keys.
+  __device__ void meet(const bf16* q, const bf16* dy, Known known, float c) {
     float s[blocks][4][4] = {}, dp[blocks][4][4] = {};
 #pragma unroll
     for (int step = 0; step < D / 16; step++) {
@@ -51,7 +54,6 @@ struct Keys {
       }
 #pragma unroll
       for (int j = 0; j < 2; j++) {
-        if (Masked && start + 16 * j < first) continue;
         uint32_t b[4];
         load_matrices(b, q + right_place<D>() + 16 * j * kRow<D> + 16 * step);
 #pragma unroll
@@ -63,54 +65,85 @@ struct Keys {
     }
     uint32_t p[blocks][2][4], ds[blocks][2][4];
 #pragma unroll
-    for (int j = 0; j < 4; j++) {
-      const uint32_t column = 8 * j + lane_column();
-      const float2 l = *reinterpret_cast<const float2*>(lse + column), d = *reinterpret_cast<const float2*>(delta + column);
-#pragma unroll
-      for (int m = 0; m < blocks; m++)
-#pragma unroll
-        for (int e = 0; e < 4; e++) {
-          const uint32_t query = start + column + e % 2, key = first + apart * m + lane_row() + e / 2 * 8;
-          const bool hidden = Masked && (key > query || query >= time);
-          float& x = s[m][j][e];
-          x = hidden ? 0.0f : exp2_fast(fmaf(x, c, (e % 2 == 0 ? l.x : l.y) * -kLog2e));
-          dp[m][j][e] = hidden ? 0.0f : x * (dp[m][j][e] - (e % 2 == 0 ? d.x : d.y));
-        }
-    }
-#pragma unroll
     for (int m = 0; m < blocks; m++)
+      differentiate(s[m], dp[m], known, c, [](uint32_t, uint32_t) { return false; }, p[m], ds[m]);
 #pragma unroll
-      for (int j = 0; j < 2; j++) {
-        pack_block(s[m][2 * j], s[m][2 * j + 1], p[m][j]);
-        pack_block(dp[m][2 * j], dp[m][2 * j + 1], ds[m][j]);
-      }
-#pragma unroll
-    for (int j = 0; j < 2; j++) {
-      if (Masked && start + 16 * j <= first) continue;
+    for (int j = 0; j < 2; j++)
 #pragma unroll
       for (int n = 0; n < D / 16; n++) {
         uint32_t b[4];
         load_matrices_transposed(b, dy + left_place<D>() + 16 * j * kRow<D> + 16 * n);
 #pragma unroll
-        for (int m = 0; m < blocks; m++)
-          if (!Masked || start + 16 * j > first + apart * m) multiply_block(dv[m][2 * n], dv[m][2 * n + 1], p[m][j], b);
+        for (int m = 0; m < blocks; m++) multiply_block(dv[m][2 * n], dv[m][2 * n + 1], p[m][j], b);
         load_matrices_transposed(b, q + left_place<D>() + 16 * j * kRow<D> + 16 * n);
 #pragma unroll
-        for (int m = 0; m < blocks; m++)
-          if (!Masked || start + 16 * j > first + apart * m) multiply_block(dk[m][2 * n], dk[m][2 * n + 1], ds[m][j], b);
+        for (int m = 0; m < blocks; m++) multiply_block(dk[m][2 * n], dk[m][2 * n + 1], ds[m][j], b);
+      }
+  }
+
+  // 32 queries from position `start` on, of which some may not see the keys or lie behind the `time`. Block by block.
+  __device__ void meet_diagonal(const bf16* q, const bf16* dy, Known known, float c, uint32_t start, uint32_t time) {
+#pragma unroll
+    for (int m = 0; m < blocks; m++) {
+      const uint32_t key = first + apart * m;
+      if (start + kStep <= key) continue;
+      float s[4][4] = {}, dp[4][4] = {};
+#pragma unroll
+      for (int step = 0; step < D / 16; step++) {
+        uint32_t a[2][4];
+        load_matrices(a[0], k + apart * m * kRow<D> + 16 * step);
+        load_matrices(a[1], v + apart * m * kRow<D> + 16 * step);
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+          uint32_t b[4];
+          load_matrices(b, q + right_place<D>() + 16 * j * kRow<D> + 16 * step);
+          multiply_block(s[2 * j], s[2 * j + 1], a[0], b);
+          load_matrices(b, dy + right_place<D>() + 16 * j * kRow<D> + 16 * step);
+          multiply_block(dp[2 * j], dp[2 * j + 1], a[1], b);
+        }
+      }
+      uint32_t p[2][4], ds[2][4];
+      const auto hidden = [&](uint32_t row, uint32_t column) {
+        return key + row > start + column || start + column >= time;
+      };
+      differentiate(s, dp, known, c, hidden, p, ds);
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        if (start + 16 * j < key) continue;
+        const bf16 *values = dy + 16 * j * kRow<D>, *queries = q + 16 * j * kRow<D>;
+        if (start + 16 * j == key) {
+          multiply_diagonal<D, false>(dv[m], p[j], values);
+          multiply_diagonal<D, false>(dk[m], ds[j], queries);
+        } else {
+          multiply_rows<D>(dv[m], p[j], values);
+          multiply_rows<D>(dk[m], ds[j], queries);
+        }
       }
     }
-    if constexpr (Masked) {
+  }
+
+ private:
+  // Scores and dy v^T of 16 keys and 32 queries become p and ds, 0 where hidden(key, query), as left factors.
+  template <class F>
+  __device__ static void differentiate(float (&s)[4][4], float (&dp)[4][4], Known known, float c, F hidden,
+                                       uint32_t (&p)[2][4], uint32_t (&ds)[2][4]) {
 #pragma unroll
-      for (int m = 0; m < blocks; m++) {
-        const uint32_t j = (first + apart * m - start) / 16;
-        if (j >= 2) continue;
-        uint32_t a[4];
-        choose(p[m], j, a);
-        multiply_diagonal<D, false>(dv[m], a, dy + 16 * j * kRow<D>);
-        choose(ds[m], j, a);
-        multiply_diagonal<D, false>(dk[m], a, q + 16 * j * kRow<D>);
+    for (int j = 0; j < 4; j++) {
+      const uint32_t column = 8 * j + lane_column();
+      const float2 lse = *reinterpret_cast<const float2*>(known.lse + column);
+      const float2 delta = *reinterpret_cast<const float2*>(known.delta + column);
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        const bool none = hidden(lane_row() + e / 2 * 8, column + e % 2);
+        const float x = exp2_fast(fmaf(s[j][e], c, (e % 2 == 0 ? lse.x : lse.y) * -kLog2e));
+        s[j][e] = none ? 0.0f : x;
+        dp[j][e] = none ? 0.0f : x * (dp[j][e] - (e % 2 == 0 ? delta.x : delta.y));
       }
+    }
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+      pack_block(s[2 * j], s[2 * j + 1], p[j]);
+      pack_block(dp[2 * j], dp[2 * j + 1], ds[j]);
     }
   }
 };
@@ -159,10 +192,11 @@ __global__ void __launch_bounds__(Keys<D>::threads, 256 / Keys<D>::threads) keys
     for (uint32_t row = 0; row < K::tile; row += kStep) {
       const uint32_t start = begin + i % tiles * K::tile + row;
       const bf16 *q = now.q + row * kRow<D>, *dy = now.dy + row * kRow<D>;
+      const typename K::Known known{now.lse + row, now.delta + row};
       if (start >= begin + kRows && start + kStep <= o.time)
-        mine.template meet<false>(q, dy, now.lse + row, now.delta + row, start, o.time, c);
-      else if (start + kStep > mine.first && start < o.time)
-        mine.template meet<true>(q, dy, now.lse + row, now.delta + row, start, o.time, c);
+        mine.meet(q, dy, known, c);
+      else if (start < o.time)
+        mine.meet_diagonal(q, dy, known, c, start, o.time);
     }
   }
 #pragma unroll
@@ -190,9 +224,8 @@ struct Queries {
   uint32_t first;      // position of its first query
   float dq[2][D / 8][4], shift[2][2], delta[2][2];
 
-  // 32 keys from position `start` on. Not Masked: all are seen.
-  template <bool Masked>
-  __device__ void meet(const bf16* k, const bf16* v, uint32_t start, float c) {
+  // 32 keys that all queries see.
+  __device__ void meet(const bf16* k, const bf16* v, float c) {
     float s[2][4][4] = {}, dp[2][4][4] = {};
 #pragma unroll
     for (int step = 0; step < D / 16; step++) {
@@ -204,7 +237,6 @@ struct Queries {
       }
 #pragma unroll
       for (int j = 0; j < 2; j++) {
-        if (Masked && start + 16 * j > first + apart) continue;
         uint32_t b[4];
         load_matrices(b, k + right_place<D>() + 16 * j * kRow<D> + 16 * step);
 #pragma unroll
@@ -216,40 +248,68 @@ struct Queries {
     }
     uint32_t ds[2][2][4];
 #pragma unroll
-    for (int m = 0; m < 2; m++) {
+    for (int m = 0; m < 2; m++) differentiate(m, s[m], dp[m], c, [](uint32_t, uint32_t) { return false; }, ds[m]);
 #pragma unroll
-      for (int j = 0; j < 4; j++)
-#pragma unroll
-        for (int e = 0; e < 4; e++) {
-          const uint32_t key = start + 8 * j + lane_column() + e % 2, query = first + apart * m + lane_row() + e / 2 * 8;
-          const float p = exp2_fast(fmaf(s[m][j][e], c, shift[m][e / 2]));
-          s[m][j][e] = Masked && key > query ? 0.0f : p * (dp[m][j][e] - delta[m][e / 2]);
-        }
-#pragma unroll
-      for (int j = 0; j < 2; j++) pack_block(s[m][2 * j], s[m][2 * j + 1], ds[m][j]);
-    }
-#pragma unroll
-    for (int j = 0; j < 2; j++) {
-      if (Masked && start + 16 * j >= first + apart) continue;
+    for (int j = 0; j < 2; j++)
 #pragma unroll
       for (int n = 0; n < D / 16; n++) {
         uint32_t b[4];
         load_matrices_transposed(b, k + left_place<D>() + 16 * j * kRow<D> + 16 * n);
 #pragma unroll
-        for (int m = 0; m < 2; m++)
-          if (!Masked || start + 16 * j < first + apart * m) multiply_block(dq[m][2 * n], dq[m][2 * n + 1], ds[m][j], b);
+        for (int m = 0; m < 2; m++) multiply_block(dq[m][2 * n], dq[m][2 * n + 1], ds[m][j], b);
       }
-    }
-    if constexpr (Masked) {
+  }
+
+  // 32 keys from position `start` on, of which queries see those up to themselves. Block by block.
+  __device__ void meet_diagonal(const bf16* k, const bf16* v, float c, uint32_t start) {
 #pragma unroll
-      for (int m = 0; m < 2; m++) {
-        const uint32_t j = (first + apart * m - start) / 16;
-        if (j >= 2) continue;
-        uint32_t a[4];
-        choose(ds[m], j, a);
-        multiply_diagonal<D, true>(dq[m], a, k + 16 * j * kRow<D>);
+    for (int m = 0; m < 2; m++) {
+      const uint32_t query = first + apart * m;
+      if (query < start) continue;
+      float s[4][4] = {}, dp[4][4] = {};
+#pragma unroll
+      for (int step = 0; step < D / 16; step++) {
+        uint32_t a[2][4];
+        load_matrices(a[0], q + apart * m * kRow<D> + 16 * step);
+        load_matrices(a[1], dy + apart * m * kRow<D> + 16 * step);
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+          uint32_t b[4];
+          load_matrices(b, k + right_place<D>() + 16 * j * kRow<D> + 16 * step);
+          multiply_block(s[2 * j], s[2 * j + 1], a[0], b);
+          load_matrices(b, v + right_place<D>() + 16 * j * kRow<D> + 16 * step);
+          multiply_block(dp[2 * j], dp[2 * j + 1], a[1], b);
+        }
+      }
+      uint32_t ds[2][4];
+      differentiate(m, s, dp, c, [&](uint32_t row, uint32_t column) { return start + column > query + row; }, ds);
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        if (start + 16 * j > query) continue;
+        const bf16* keys = k + 16 * j * kRow<D>;
+        if (start + 16 * j == query)
+          multiply_diagonal<D, true>(dq[m], ds[j], keys);
+        else
+          multiply_rows<D>(dq[m], ds[j], keys);
       }
     }
+  }
+
+ private:
+  // Scores and dy v^T of 16 queries and 32 keys become ds, 0 where hidden(query, key), as left factors.
+  template <class F>
+  __device__ void differentiate(int m, float (&s)[4][4], const float (&dp)[4][4], float c, F hidden,
+                                uint32_t (&ds)[2][4]) const {
+#pragma unroll
+    for (int j = 0; j < 4; j++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        const bool none = hidden(lane_row() + e / 2 * 8, 8 * j + lane_column() + e % 2);
+        const float p = exp2_fast(fmaf(s[j][e], c, shift[m][e / 2]));
+        s[j][e] = none ? 0.0f : p * (dp[j][e] - delta[m][e / 2]);
+      }
+#pragma unroll
+    for (int j = 0; j < 2; j++) pack_block(s[2 * j], s[2 * j + 1], ds[j]);
   }
 };
 
@@ -300,14 +360,13 @@ __global__ void __launch_bounds__(Queries<D>::threads, 2) queries_kernel(Fault f
   for (uint32_t start = 0; start < begin; start += Q::tile) {
     const auto& tile = next(start);
 #pragma unroll 1
-    for (uint32_t row = 0; row < Q::tile; row += kStep)
-      mine.template meet<false>(tile.k + row * kRow<D>, tile.v + row * kRow<D>, start + row, c);
+    for (uint32_t row = 0; row < Q::tile; row += kStep) mine.meet(tile.k + row * kRow<D>, tile.v + row * kRow<D>, c);
   }
   for (uint32_t start = begin; start < end; start += Q::tile) {
     const auto& tile = next(start);
 #pragma unroll 1
-    for (uint32_t row = 0; row < Q::tile && start + row <= mine.first + Q::apart; row += kStep)
-      mine.template meet<true>(tile.k + row * kRow<D>, tile.v + row * kRow<D>, start + row, c);
+    for (uint32_t row = 0; row < Q::tile; row += kStep)
+      mine.meet_diagonal(tile.k + row * kRow<D>, tile.v + row * kRow<D>, c, start + row);
   }
 #pragma unroll
   for (int m = 0; m < 2; m++) {

@@ -91,20 +91,16 @@ struct Queries {
       soften(m, s, c, [&](int j, int e) {
         return start + 8 * j + lane_column() + e % 2 > query + lane_row() + e / 2 * 8;
       });
-      uint32_t p[4];
 #pragma unroll
       for (int j = 0; j < 4; j++) {
         if (j > whole) continue;
+        uint32_t p[4];
         pack_block(s[2 * j], s[2 * j + 1], p);
-        if (j == whole) continue;
-#pragma unroll
-        for (int d = 0; d < D / 16; d++) {
-          uint32_t b[4];
-          load_matrices_transposed(b, values + left_place<D>() + 16 * j * kRow<D> + 16 * d);
-          multiply_block(sums[m][2 * d], sums[m][2 * d + 1], p, b);
-        }
+        if (j == whole)
+          multiply_diagonal<D, true>(sums[m], p, values + 16 * j * kRow<D>);
+        else
+          multiply_rows<D>(sums[m], p, values + 16 * j * kRow<D>);
       }
-      if (whole < 4) multiply_diagonal<D, true>(sums[m], p, values + 16 * whole * kRow<D>);
     }
   }
 

@@ -77,14 +77,14 @@ __device__ inline void multiply_block(float (&left)[4], float (&right)[4], const
   mma_bf16(right, a, b1);
 }
 
-// a[j], without an index that would move the array to memory.
-template <int N>
-__device__ inline void choose(const uint32_t (&a)[N][4], uint32_t j, uint32_t (&to)[4]) {
+// c (16, D) += a (16, 16) x (16, D).
+template <int D>
+__device__ inline void multiply_rows(float (&c)[D / 8][4], const uint32_t (&a)[4], const bf16* x) {
 #pragma unroll
-  for (int i = 0; i < 4; i++) {
-    to[i] = a[0][i];
-#pragma unroll
-    for (int n = 1; n < N; n++) to[i] = j == n ? a[n][i] : to[i];
+  for (int d = 0; d < D / 16; d++) {
+    uint32_t b[4];
+    load_matrices_transposed(b, x + left_place<D>() + 16 * d);
+    multiply_block(c[2 * d], c[2 * d + 1], a, b);
   }
 }
 
@@ -93,23 +93,15 @@ __device__ inline void choose(const uint32_t (&a)[N][4], uint32_t j, uint32_t (&
 // later one; so where x is not finite, steps are taken one at a time, each for the rows that see it.
 template <int D, bool ToRow>
 __device__ inline void multiply_diagonal(float (&c)[D / 8][4], const uint32_t (&a)[4], const bf16* x) {
-  x += left_place<D>();
   uint32_t b[4], exponents = 0;
 #pragma unroll
   for (int d = 0; d < D / 16; d++) {
-    load_matrices_transposed(b, x + 16 * d);
+    load_matrices_transposed(b, x + left_place<D>() + 16 * d);
     // The sign bit of a half becomes 1 where all bits of the exponent are.
 #pragma unroll
     for (int i = 0; i < 4; i++) exponents |= (b[i] & 0x7fff7fffu) + 0x00800080u;
   }
-  if (__any_sync(0xffffffffu, (exponents & 0x80008000u) != 0) == 0) {
-#pragma unroll
-    for (int d = 0; d < D / 16; d++) {
-      load_matrices_transposed(b, x + 16 * d);
-      multiply_block(c[2 * d], c[2 * d + 1], a, b);
-    }
-    return;
-  }
+  if (__any_sync(0xffffffffu, (exponents & 0x80008000u) != 0) == 0) return multiply_rows<D>(c, a, x);
 #pragma unroll 1
   for (uint32_t step = 0; step < 16; step++) {
     const uint32_t half = threadIdx.x % 4 != step % 8 / 2 ? 0 : step % 2 == 0 ? 0x0000ffffu : 0xffff0000u;
@@ -119,7 +111,7 @@ __device__ inline void multiply_diagonal(float (&c)[D / 8][4], const uint32_t (&
     const bool lower = ToRow ? step <= lane_row() + 8 : step >= lane_row() + 8;
 #pragma unroll
     for (int d = 0; d < D / 16; d++) {
-      load_matrices_transposed(b, x + 16 * d);
+      load_matrices_transposed(b, x + left_place<D>() + 16 * d);
       const uint32_t row[4] = {b[0] & low, b[1] & high, b[2] & low, b[3] & high};
       float part[2][4] = {};
       multiply_block(part[0], part[1], column, row);
