@@ -1,7 +1,8 @@
-// Causal attention, forward, and decoding with a cache; the products of attention_bf16.cu are not made here. Flash style: a block owns 64 queries of one head and walks over
-// the keys in tiles of 64 with a running maximum and sum, so scores exist only as one tile. A few new tokens against a
-// long cache would leave most of the machine idle: there the cache is cut into pieces of 256 keys, each with a block
-// and a softmax of its own, and a second kernel joins the pieces.
+// Causal attention, forward, and decoding with a cache; the products of attention_bf16.cu are not made here. Flash
+// style: a block owns 64 queries of one head and walks over the keys in tiles of 64 with a running maximum and sum, so
+// scores exist only as one tile. A few new tokens against a long cache would leave most of the machine idle: there the
+// cache is cut into pieces of 256 keys, each with a block and a softmax of its own, and a second kernel joins the
+// pieces.
 #include "cuda/kernels/attention_tile.cuh"
 
 namespace sweetspot::cuda {
@@ -50,7 +51,7 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(Fault fault, Sequen
   const uint32_t queries = min(kPairs, all.rows - begin), first = (all.position == nullptr ? 0 : *all.position) + begin;
   const size_t key_head = head / all.group * static_cast<size_t>(all.dim);
   const Rows<T> q{all.q + sequence * all.q_batch + begin * all.q_stride + static_cast<size_t>(head) * all.dim,
-               all.q_stride, queries};
+                  all.q_stride, queries};
   const T *k = all.k + sequence * all.kv_batch + key_head, *v = all.v + sequence * all.kv_batch + key_head;
   const float scale = all.scale * kLog2e;
 
@@ -98,14 +99,13 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(Fault fault, Sequen
       all.lse[(static_cast<size_t>(sequence) * all.heads + head) * all.rows + begin + row] =
           maximum[i] * kLn2 + logf(total[i]);
   }
-  store_rows(sums, 1.0f, all.y,
-             sequence * all.y_batch + begin * all.y_stride + static_cast<size_t>(head) * all.dim, all.y_stride,
-             queries, column, all.dim);
+  store_rows(sums, 1.0f, all.y, sequence * all.y_batch + begin * all.y_stride + static_cast<size_t>(head) * all.dim,
+             all.y_stride, queries, column, all.dim);
 }
 
 template <class T>
 void attend(Launch& l, const Sequences<T>& all) {
-  by_head(all.dim, [&](auto count) {
+  by_head<T>(all.dim, [&](auto count) {
     constexpr int C = decltype(count)::value;
     const size_t heads = static_cast<size_t>(all.batch) * all.heads * ceil_div(all.dim, Tile<C>::width);
     launch(l, attention_kernel<C, T>, static_cast<uint32_t>(heads * ceil_div(all.rows, kPairs)), kThreads, 0, l.fault(),
@@ -138,7 +138,8 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // Block (piece, head, row). Pieces that the row does not see write nothing.
-__global__ void __launch_bounds__(kThreads) decode_kernel(Fault fault, Sequences<float> all, float* partial, uint32_t pieces) {
+__global__ void __launch_bounds__(kThreads)
+    decode_kernel(Fault fault, Sequences<float> all, float* partial, uint32_t pieces) {
   if (fault.failed()) return;
   __shared__ float scores[kPiece];
   __shared__ float part[kWarps][32];
@@ -214,9 +215,9 @@ void attention(Launch& l, const AttentionRow& row) {
   const auto with = [&](const auto* qkv) {
     using T = std::remove_cvref_t<decltype(*qkv)>;
     const T *k = qkv + y_width, *v = k + row.kvHeads * dim;
-    attend<T>(l, {qkv, k, v, l.out(row.y), l.f32(row.lse), nullptr, row.time * width, row.time * width,
-                  row.time * y_width, width, width, y_width, row.batch, row.time, row.heads, row.heads / row.kvHeads,
-                  row.headDim, row.scale});
+    attend<T>(l,
+              {qkv, k, v, l.out(row.y), l.f32(row.lse), nullptr, row.time * width, row.time * width, row.time * y_width,
+               width, width, y_width, row.batch, row.time, row.heads, row.heads / row.kvHeads, row.headDim, row.scale});
   };
   row.precision == 1 ? with(l.factor(row.qkv)) : with(l.f32(row.qkv));
 }
@@ -233,9 +234,8 @@ void attention_decode(Launch& l, const AttentionDecodeRow& row) {
          row.capacity, y_width, kv_width);
   if (row.kvHeads == 0) return;
   const Sequences<float> all{
-      qkv,         keys,     values,   {l.f32(row.y), nullptr}, nullptr, position, 0,         0,
-      0,           width,    kv_width, y_width,      1,       row.rows, row.heads, row.heads / row.kvHeads,
-      row.headDim, row.scale};
+      qkv, keys,     values,    {l.f32(row.y), nullptr}, nullptr,     position, 0, 0, 0, width, kv_width, y_width,
+      1,   row.rows, row.heads, row.heads / row.kvHeads, row.headDim, row.scale};
   if (row.rows > kFewRows) return attend(l, all);
   const uint32_t pieces = ceil_div(row.capacity, kPiece), heads = row.rows * row.heads;
   auto* partial = static_cast<float*>(l.scratch(size_t{heads} * pieces * (dim + kSums) * sizeof(float)));

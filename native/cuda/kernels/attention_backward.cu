@@ -38,7 +38,8 @@ __global__ void __launch_bounds__(kThreads)
 
 // s becomes p and dp becomes ds for one pair; both 0 where the query does not see the key.
 template <class T>
-__device__ void differentiate(const Operands<T>& o, size_t statistics, uint32_t query, uint32_t key, float& s, float& dp) {
+__device__ void differentiate(const Operands<T>& o, size_t statistics, uint32_t query, uint32_t key, float& s,
+                              float& dp) {
   const bool seen = query < o.time && key <= query;
   s = seen ? expf(s * o.scale - o.lse[statistics + query]) : 0.0f;
   dp = seen ? s * (dp - o.delta[statistics + query]) : 0.0f;
@@ -119,7 +120,7 @@ void attention_backward(Launch& l, const AttentionBackwardRow& row) {
   const auto with = [&](const auto* dy, const auto* qkv) {
     using T = std::remove_cvref_t<decltype(*qkv)>;
     const Operands<T> o{all, dy, qkv, l.f32(row.lse), delta, l.out(row.dqkv)};
-    by_head(row.headDim, [&](auto count) {
+    by_head<T>(row.headDim, [&](auto count) {
       constexpr int C = decltype(count)::value;
       const uint32_t tiles = row.batch * ceil_div(row.time, kPairs) * ceil_div(row.headDim, Tile<C>::width);
       launch(l, keys_kernel<C, T>, tiles * row.kvHeads, kThreads, 0, l.fault(), o);

@@ -46,27 +46,14 @@ struct Keys {
     float s[blocks][4][4] = {}, dp[blocks][4][4] = {};
 #pragma unroll
     for (int step = 0; step < D / 16; step++) {
-      uint32_t a[2][blocks][4];
-#pragma unroll
-      for (int m = 0; m < blocks; m++) {
-        load_matrices(a[0][m], k + apart * m * kRow<D> + 16 * step);
-        load_matrices(a[1][m], v + apart * m * kRow<D> + 16 * step);
-      }
-#pragma unroll
-      for (int j = 0; j < 2; j++) {
-        uint32_t b[4];
-        load_matrices(b, q + right_place<D>() + 16 * j * kRow<D> + 16 * step);
-#pragma unroll
-        for (int m = 0; m < blocks; m++) multiply_block(s[m][2 * j], s[m][2 * j + 1], a[0][m], b);
-        load_matrices(b, dy + right_place<D>() + 16 * j * kRow<D> + 16 * step);
-#pragma unroll
-        for (int m = 0; m < blocks; m++) multiply_block(dp[m][2 * j], dp[m][2 * j + 1], a[1][m], b);
-      }
+      score<D>(s, k, apart, q, step);
+      score<D>(dp, v, apart, dy, step);
     }
     uint32_t p[blocks][2][4], ds[blocks][2][4];
 #pragma unroll
     for (int m = 0; m < blocks; m++)
-      differentiate(s[m], dp[m], known, c, [](uint32_t, uint32_t) { return false; }, p[m], ds[m]);
+      differentiate(
+          s[m], dp[m], known, c, [](uint32_t, uint32_t) { return false; }, p[m], ds[m]);
 #pragma unroll
     for (int j = 0; j < 2; j++)
 #pragma unroll
@@ -87,26 +74,17 @@ struct Keys {
     for (int m = 0; m < blocks; m++) {
       const uint32_t key = first + apart * m;
       if (start + kStep <= key) continue;
-      float s[4][4] = {}, dp[4][4] = {};
+      float s[1][4][4] = {}, dp[1][4][4] = {};
 #pragma unroll
       for (int step = 0; step < D / 16; step++) {
-        uint32_t a[2][4];
-        load_matrices(a[0], k + apart * m * kRow<D> + 16 * step);
-        load_matrices(a[1], v + apart * m * kRow<D> + 16 * step);
-#pragma unroll
-        for (int j = 0; j < 2; j++) {
-          uint32_t b[4];
-          load_matrices(b, q + right_place<D>() + 16 * j * kRow<D> + 16 * step);
-          multiply_block(s[2 * j], s[2 * j + 1], a[0], b);
-          load_matrices(b, dy + right_place<D>() + 16 * j * kRow<D> + 16 * step);
-          multiply_block(dp[2 * j], dp[2 * j + 1], a[1], b);
-        }
+        score<D>(s, k + apart * m * kRow<D>, 0, q, step);
+        score<D>(dp, v + apart * m * kRow<D>, 0, dy, step);
       }
       uint32_t p[2][4], ds[2][4];
       const auto hidden = [&](uint32_t row, uint32_t column) {
         return key + row > start + column || start + column >= time;
       };
-      differentiate(s, dp, known, c, hidden, p, ds);
+      differentiate(s[0], dp[0], known, c, hidden, p, ds);
 #pragma unroll
       for (int j = 0; j < 2; j++) {
         if (start + 16 * j < key) continue;
@@ -229,26 +207,14 @@ struct Queries {
     float s[2][4][4] = {}, dp[2][4][4] = {};
 #pragma unroll
     for (int step = 0; step < D / 16; step++) {
-      uint32_t a[2][2][4];
-#pragma unroll
-      for (int m = 0; m < 2; m++) {
-        load_matrices(a[0][m], q + apart * m * kRow<D> + 16 * step);
-        load_matrices(a[1][m], dy + apart * m * kRow<D> + 16 * step);
-      }
-#pragma unroll
-      for (int j = 0; j < 2; j++) {
-        uint32_t b[4];
-        load_matrices(b, k + right_place<D>() + 16 * j * kRow<D> + 16 * step);
-#pragma unroll
-        for (int m = 0; m < 2; m++) multiply_block(s[m][2 * j], s[m][2 * j + 1], a[0][m], b);
-        load_matrices(b, v + right_place<D>() + 16 * j * kRow<D> + 16 * step);
-#pragma unroll
-        for (int m = 0; m < 2; m++) multiply_block(dp[m][2 * j], dp[m][2 * j + 1], a[1][m], b);
-      }
+      score<D>(s, q, apart, k, step);
+      score<D>(dp, dy, apart, v, step);
     }
     uint32_t ds[2][2][4];
 #pragma unroll
-    for (int m = 0; m < 2; m++) differentiate(m, s[m], dp[m], c, [](uint32_t, uint32_t) { return false; }, ds[m]);
+    for (int m = 0; m < 2; m++)
+      differentiate(
+          m, s[m], dp[m], c, [](uint32_t, uint32_t) { return false; }, ds[m]);
 #pragma unroll
     for (int j = 0; j < 2; j++)
 #pragma unroll
@@ -266,23 +232,15 @@ struct Queries {
     for (int m = 0; m < 2; m++) {
       const uint32_t query = first + apart * m;
       if (query < start) continue;
-      float s[4][4] = {}, dp[4][4] = {};
+      float s[1][4][4] = {}, dp[1][4][4] = {};
 #pragma unroll
       for (int step = 0; step < D / 16; step++) {
-        uint32_t a[2][4];
-        load_matrices(a[0], q + apart * m * kRow<D> + 16 * step);
-        load_matrices(a[1], dy + apart * m * kRow<D> + 16 * step);
-#pragma unroll
-        for (int j = 0; j < 2; j++) {
-          uint32_t b[4];
-          load_matrices(b, k + right_place<D>() + 16 * j * kRow<D> + 16 * step);
-          multiply_block(s[2 * j], s[2 * j + 1], a[0], b);
-          load_matrices(b, v + right_place<D>() + 16 * j * kRow<D> + 16 * step);
-          multiply_block(dp[2 * j], dp[2 * j + 1], a[1], b);
-        }
+        score<D>(s, q + apart * m * kRow<D>, 0, k, step);
+        score<D>(dp, dy + apart * m * kRow<D>, 0, v, step);
       }
       uint32_t ds[2][4];
-      differentiate(m, s, dp, c, [&](uint32_t row, uint32_t column) { return start + column > query + row; }, ds);
+      differentiate(
+          m, s[0], dp[0], c, [&](uint32_t row, uint32_t column) { return start + column > query + row; }, ds);
 #pragma unroll
       for (int j = 0; j < 2; j++) {
         if (start + 16 * j > query) continue;
@@ -390,7 +348,8 @@ bool attention_backward_bf16(Launch& l, const AttentionBackwardRow& row, const f
     constexpr int D = decltype(width)::value;
     const uint32_t tiles = o.batch * ceil_div(o.time, kRows);
     launch(l, keys_kernel<D>, tiles * o.kv_heads, Keys<D>::threads, sizeof(typename Keys<D>::Shared), l.fault(), o);
-    launch(l, queries_kernel<D>, tiles * o.heads, Queries<D>::threads, sizeof(typename Queries<D>::Shared), l.fault(), o);
+    launch(l, queries_kernel<D>, tiles * o.heads, Queries<D>::threads, sizeof(typename Queries<D>::Shared), l.fault(),
+           o);
   });
 }
 

@@ -39,18 +39,7 @@ struct Queries {
   __device__ void meet(const bf16* keys, const bf16* values, float c) {
     float s[2][8][4] = {};
 #pragma unroll
-    for (int step = 0; step < D / 16; step++) {
-      uint32_t a[2][4];
-#pragma unroll
-      for (int m = 0; m < 2; m++) load_matrices(a[m], shared + kApart * m * kRow<D> + 16 * step);
-#pragma unroll
-      for (int j = 0; j < 4; j++) {
-        uint32_t b[4];
-        load_matrices(b, keys + right_place<D>() + 16 * j * kRow<D> + 16 * step);
-#pragma unroll
-        for (int m = 0; m < 2; m++) multiply_block(s[m][2 * j], s[m][2 * j + 1], a[m], b);
-      }
-    }
+    for (int step = 0; step < D / 16; step++) score<D>(s, shared, kApart, keys, step);
 #pragma unroll
     for (int m = 0; m < 2; m++) soften(m, s[m], c, [](int, int) { return false; });
 #pragma unroll
@@ -75,27 +64,18 @@ struct Queries {
       const uint32_t query = first + kApart * m;
       if (query < start) continue;
       const uint32_t whole = (query - start) / 16;  // blocks before the diagonal; 4 or more: all
-      float s[8][4] = {};
+      float s[1][8][4] = {};
 #pragma unroll
       for (int step = 0; step < D / 16; step++) {
-        uint32_t a[4];
-        load_matrices(a, shared + kApart * m * kRow<D> + 16 * step);
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-          if (j > whole) continue;
-          uint32_t b[4];
-          load_matrices(b, keys + right_place<D>() + 16 * j * kRow<D> + 16 * step);
-          multiply_block(s[2 * j], s[2 * j + 1], a, b);
-        }
+        score<D>(s, shared + kApart * m * kRow<D>, 0, keys, step, whole + 1);
       }
-      soften(m, s, c, [&](int j, int e) {
-        return start + 8 * j + lane_column() + e % 2 > query + lane_row() + e / 2 * 8;
-      });
+      soften(m, s[0], c,
+             [&](int j, int e) { return start + 8 * j + lane_column() + e % 2 > query + lane_row() + e / 2 * 8; });
 #pragma unroll
       for (int j = 0; j < 4; j++) {
         if (j > whole) continue;
         uint32_t p[4];
-        pack_block(s[2 * j], s[2 * j + 1], p);
+        pack_block(s[0][2 * j], s[0][2 * j + 1], p);
         if (j == whole)
           multiply_diagonal<D, true>(sums[m], p, values + 16 * j * kRow<D>);
         else
@@ -151,7 +131,8 @@ constexpr int kBlocks =
 
 // Late queries see more keys and go first, so that the last blocks are the short ones.
 template <int D>
-__global__ void __launch_bounds__(kBlock, kBlocks<D>) attention_kernel(Fault fault, Heads all, const bf16* qkv, Out y, float* lse) {
+__global__ void __launch_bounds__(kBlock, kBlocks<D>)
+    attention_kernel(Fault fault, Heads all, const bf16* qkv, Out y, float* lse) {
   if (fault.failed()) return;
   auto& shared = *reinterpret_cast<Shared<D>*>(dynamic_shared());
   const uint32_t head = blockIdx.x % all.heads, sequence = blockIdx.x / all.heads % all.batch;

@@ -14,11 +14,19 @@ struct Heads {
   __host__ __device__ size_t y_width() const { return static_cast<size_t>(heads) * dim; }
   __host__ __device__ size_t width() const { return y_width() + 2 * static_cast<size_t>(kv_heads) * dim; }
 #ifdef __CUDACC__
-  __device__ uint32_t group() const { return heads / kv_heads; }
+  __device__ uint32_t group() const {
+    return heads / kv_heads;
+  }
   // First columns of a fused row; a query's is also that of y and dy.
-  __device__ size_t query(uint32_t head) const { return static_cast<size_t>(head) * dim; }
-  __device__ size_t key(uint32_t head) const { return y_width() + query(head); }
-  __device__ size_t value(uint32_t head) const { return key(kv_heads + head); }
+  __device__ size_t query(uint32_t head) const {
+    return static_cast<size_t>(head) * dim;
+  }
+  __device__ size_t key(uint32_t head) const {
+    return y_width() + query(head);
+  }
+  __device__ size_t value(uint32_t head) const {
+    return key(kv_heads + head);
+  }
   // First element of a token.
   __device__ size_t fused(uint32_t sequence, uint32_t position) const {
     return (static_cast<size_t>(sequence) * time + position) * width();

@@ -77,6 +77,24 @@ __device__ inline void multiply_block(float (&left)[4], float (&right)[4], const
   mma_bf16(right, a, b1);
 }
 
+// c (16 M, 8 N) += a b^T in columns 16 step to 16 step + 15 of the factors; a is as a lane reads it, a block of 16 rows
+// `apart` rows from the next. Of b's blocks of 16 rows only the first `count` are multiplied.
+template <int D, int M, int N>
+__device__ inline void score(float (&c)[M][N][4], const bf16* a, uint32_t apart, const bf16* b, int step,
+                             uint32_t count = N / 2) {
+  uint32_t left[M][4];
+#pragma unroll
+  for (int m = 0; m < M; m++) load_matrices(left[m], a + apart * m * kRow<D> + 16 * step);
+#pragma unroll
+  for (int n = 0; n < N; n += 2) {
+    if (n >= 2 * count) continue;
+    uint32_t right[4];
+    load_matrices(right, b + right_place<D>() + 8 * n * kRow<D> + 16 * step);
+#pragma unroll
+    for (int m = 0; m < M; m++) multiply_block(c[m][n], c[m][n + 1], left[m], right);
+  }
+}
+
 // c (16, D) += a (16, 16) x (16, D).
 template <int D>
 __device__ inline void multiply_rows(float (&c)[D / 8][4], const uint32_t (&a)[4], const bf16* x) {

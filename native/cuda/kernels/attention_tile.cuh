@@ -3,9 +3,9 @@
 //   score       s (64, 64)       = A (64, dim) transpose(B (64, dim))     each thread gets a 4 x 4 block
 //   accumulate  sum (64, 16 C)  += p (64, 64) X (64, 16 C)                X: rows that belong to B, some columns
 // Any width of a head works: score walks over it, and a block makes 16 C columns of the output; wider heads have
-// several blocks, which find the same scores again. Factors are float32, or bf16 of heads that the tensor core kernels do
-// not know. Thread (y, x) of 16 x 16 owns the rows 4 y ..; numbers go through
-// shared memory transposed, so that it reads four at a time.
+// several blocks, which find the same scores again. Factors are float32, or bf16 of heads that the tensor core kernels
+// do not know. Thread (y, x) of 16 x 16 owns the rows 4 y ..; numbers go through shared memory transposed, so that it
+// reads four at a time.
 #pragma once
 #include "cuda/kernels/attention_layout.cuh"
 
@@ -112,8 +112,8 @@ __device__ inline void put_left(Tile<C>& tile, const float (&p)[4][4]) {
 // sums[i][c] += p times X in row 4 y + i, column owned_column(c), where column 0 of X is `begin` of `dim`. With
 // `masked` only pairs for which sees(row of A, row of B) is true are multiplied: 0 times infinity would be NaN.
 template <int C, class T, class Sees>
-__device__ inline void accumulate(Tile<C>& tile, Rows<T> x, uint32_t begin, uint32_t dim, float (&sums)[4][C], bool masked,
-                                  Sees sees) {
+__device__ inline void accumulate(Tile<C>& tile, Rows<T> x, uint32_t begin, uint32_t dim, float (&sums)[4][C],
+                                  bool masked, Sees sees) {
   constexpr uint32_t width = Tile<C>::width;
   for (uint32_t half = 0; half < kPairs; half += kStep) {
     if (half >= x.count) return;
@@ -160,15 +160,14 @@ __device__ inline void store_rows(const float (&sums)[4][C], float factor, Out y
   }
 }
 
-// The C that suits a head of this width.
-template <class F>
+// The C that suits a head of this width. Narrow heads of bf16 are left to the tensor cores.
+template <class T, class F>
 void by_head(uint32_t dim, F&& pick) {
-  if (dim <= 32)
-    pick(std::integral_constant<int, 2>{});
-  else if (dim <= 64)
-    pick(std::integral_constant<int, 4>{});
-  else
-    pick(std::integral_constant<int, 8>{});
+  if constexpr (std::is_same_v<T, float>) {
+    if (dim <= 32) return pick(std::integral_constant<int, 2>{});
+    if (dim <= 64) return pick(std::integral_constant<int, 4>{});
+  }
+  pick(std::integral_constant<int, 8>{});
 }
 
 }  // namespace sweetspot::cuda
