@@ -19,109 +19,159 @@ struct Operands : Heads {
   Out dqkv;
 };
 
-// Keys: blocks of 16 rows a warp owns. Where dk and dv of 32 rows leave no registers, there are twice as many warps.
+// What the kernel for keys keeps of a tile of 64 queries of a head: lse is the log of their softmax's denominator,
+// delta rowsum(dy y).
+template <int D>
+struct QueryTile {
+  static constexpr uint32_t rows = 64;
+  bf16 q[rows * kRow<D>], dy[rows * kRow<D>];
+  float lse[rows], delta[rows];
+};
+
+// Blocks of 16 rows of a warp, two of them, are this many rows apart: then warps have the same work on the diagonal.
+constexpr uint32_t kApart = 64;
+
+// A warp of the kernel for keys: two blocks of 16 keys. Up to 64 columns it meets all queries and makes all columns of
+// dk and dv. More would not fit in registers: there two warps share the keys. Each makes p and ds of half the queries,
+// hands them to the other, and makes half the columns. Smaller blocks of keys would read shared memory more often than
+// it can answer.
 template <int D>
 struct Keys {
-  static constexpr int blocks = D <= 64 ? 2 : 1;
-  static constexpr uint32_t warps = kRows / 16 / blocks, threads = 32 * warps, apart = 16 * warps;
-  static constexpr uint32_t tile = 64;
+  static constexpr bool paired = D > 64;
+  static constexpr uint32_t warps = paired ? 8 : 4, threads = 32 * warps, columns = paired ? D / 2 : D;
   struct Shared {
     bf16 k[kRows * kRow<D>], v[kRows * kRow<D>];
-    struct {
-      bf16 q[tile * kRow<D>], dy[tile * kRow<D>];
-      float lse[tile], delta[tile];
-    } stage[2];
+    QueryTile<D> stage[2];
+    uint4 exchange[paired ? warps : 1][4][32];  // a warp's p or ds
   };
-  const bf16 *k, *v;  // the first block's rows, as a lane reads them
-  uint32_t first;     // position of its first key
-  float dk[blocks][D / 8][4], dv[blocks][D / 8][4];
+  Shared& shared;
+  const uint32_t warp, side, begin, time;
+  const uint32_t row, first;  // of the first block, in the tile and in the sequence
+  const float c;
+  float dk[2][columns / 8][4] = {}, dv[2][columns / 8][4] = {};
+  uint32_t p[2][2][4], ds[2][2][4];  // as left factors: blocks of queries, blocks of keys
 
-  // Lengths of 32 queries' softmax and rowsum(dy y).
-  struct Known {
-    const float *lse, *delta;
-  };
+  __device__ Keys(Shared& shared, const Operands& o, uint32_t begin)
+      : shared(shared),
+        warp(threadIdx.x / 32),
+        side(paired ? warp % 2 : 0),
+        begin(begin),
+        time(o.time),
+        row(paired ? warp / 2 * 16 : warp * 16),
+        first(begin + row),
+        c(o.scale * kLog2e) {}
 
-  // 32 queries that are there and see all keys.
-  __device__ void meet(const bf16* q, const bf16* dy, Known known, float c) {
-    float s[blocks][4][4] = {}, dp[blocks][4][4] = {};
-#pragma unroll
-    for (int step = 0; step < D / 16; step++) {
-      score<D>(s, k, apart, q, step);
-      score<D>(dp, v, apart, dy, step);
-    }
-    uint32_t p[blocks][2][4], ds[blocks][2][4];
-#pragma unroll
-    for (int m = 0; m < blocks; m++)
-      differentiate(
-          s[m], dp[m], known, c, [](uint32_t, uint32_t) { return false; }, p[m], ds[m]);
-#pragma unroll
-    for (int j = 0; j < 2; j++)
-#pragma unroll
-      for (int n = 0; n < D / 16; n++) {
-        uint32_t b[4];
-        load_matrices_transposed(b, dy + left_place<D>() + 16 * j * kRow<D> + 16 * n);
-#pragma unroll
-        for (int m = 0; m < blocks; m++) multiply_block(dv[m][2 * n], dv[m][2 * n + 1], p[m][j], b);
-        load_matrices_transposed(b, q + left_place<D>() + 16 * j * kRow<D> + 16 * n);
-#pragma unroll
-        for (int m = 0; m < blocks; m++) multiply_block(dk[m][2 * n], dk[m][2 * n + 1], ds[m][j], b);
+  // A tile of queries from position `start` on.
+  __device__ void meet(const QueryTile<D>& tile, uint32_t start) {
+    const auto meet_rows = [&](uint32_t from) {
+      if (start >= begin + kRows && start + tile.rows <= time) {
+        differentiate<2>(tile, from, [](uint32_t, uint32_t) { return false; });
+        gather<true>(tile, start, from);
+      } else {
+        const auto hidden = [&](uint32_t key, uint32_t query) {
+          return first + key > start + query || start + query >= time;
+        };
+        if (start < begin + kApart)
+          differentiate<1>(tile, from, hidden);
+        else
+          differentiate<2>(tile, from, hidden);
+        gather<false>(tile, start, from);
       }
-  }
-
-  // 32 queries from position `start` on, of which some may not see the keys or lie behind the `time`. Block by block.
-  __device__ void meet_diagonal(const bf16* q, const bf16* dy, Known known, float c, uint32_t start, uint32_t time) {
-#pragma unroll
-    for (int m = 0; m < blocks; m++) {
-      const uint32_t key = first + apart * m;
-      if (start + kStep <= key) continue;
-      float s[1][4][4] = {}, dp[1][4][4] = {};
-#pragma unroll
-      for (int step = 0; step < D / 16; step++) {
-        score<D>(s, k + apart * m * kRow<D>, 0, q, step);
-        score<D>(dp, v + apart * m * kRow<D>, 0, dy, step);
-      }
-      uint32_t p[2][4], ds[2][4];
-      const auto hidden = [&](uint32_t row, uint32_t column) {
-        return key + row > start + column || start + column >= time;
-      };
-      differentiate(s[0], dp[0], known, c, hidden, p, ds);
-#pragma unroll
-      for (int j = 0; j < 2; j++) {
-        if (start + 16 * j < key) continue;
-        const bf16 *values = dy + 16 * j * kRow<D>, *queries = q + 16 * j * kRow<D>;
-        if (start + 16 * j == key) {
-          multiply_diagonal<D, false>(dv[m], p[j], values);
-          multiply_diagonal<D, false>(dk[m], ds[j], queries);
-        } else {
-          multiply_rows<D>(dv[m], p[j], values);
-          multiply_rows<D>(dk[m], ds[j], queries);
-        }
-      }
+    };
+    if constexpr (paired) {
+      meet_rows(32 * side);
+    } else {
+#pragma unroll 1
+      for (uint32_t from = 0; from < tile.rows; from += 32) meet_rows(from);
     }
   }
 
  private:
-  // Scores and dy v^T of 16 keys and 32 queries become p and ds, 0 where hidden(key, query), as left factors.
-  template <class F>
-  __device__ static void differentiate(float (&s)[4][4], float (&dp)[4][4], Known known, float c, F hidden,
-                                       uint32_t (&p)[2][4], uint32_t (&ds)[2][4]) {
+  // Scores and dy v^T of M blocks of keys and 32 queries of the tile become p and ds, 0 where hidden(key, query).
+  template <int M, class F>
+  __device__ void differentiate(const QueryTile<D>& tile, uint32_t from, F hidden) {
+    float s[M][4][4] = {}, dp[M][4][4] = {};
 #pragma unroll
-    for (int j = 0; j < 4; j++) {
-      const uint32_t column = 8 * j + lane_column();
-      const float2 lse = *reinterpret_cast<const float2*>(known.lse + column);
-      const float2 delta = *reinterpret_cast<const float2*>(known.delta + column);
-#pragma unroll
-      for (int e = 0; e < 4; e++) {
-        const bool none = hidden(lane_row() + e / 2 * 8, column + e % 2);
-        const float x = exp2_fast(fmaf(s[j][e], c, (e % 2 == 0 ? lse.x : lse.y) * -kLog2e));
-        s[j][e] = none ? 0.0f : x;
-        dp[j][e] = none ? 0.0f : x * (dp[j][e] - (e % 2 == 0 ? delta.x : delta.y));
-      }
+    for (int step = 0; step < D / 16; step++) {
+      score<D>(s, shared.k + row * kRow<D> + left_place<D>(), kApart, tile.q + from * kRow<D>, step);
+      score<D>(dp, shared.v + row * kRow<D> + left_place<D>(), kApart, tile.dy + from * kRow<D>, step);
     }
 #pragma unroll
+    for (int n = 0; n < 4; n++) {
+      const uint32_t query = from + 8 * n + lane_column();
+      const float2 lse = *reinterpret_cast<const float2*>(tile.lse + query);
+      const float2 delta = *reinterpret_cast<const float2*>(tile.delta + query);
+#pragma unroll
+      for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          const bool none = hidden(kApart * m + lane_row() + e / 2 * 8, query + e % 2);
+          const float x = exp2_fast(fmaf(s[m][n][e], c, (e % 2 == 0 ? lse.x : lse.y) * -kLog2e));
+          s[m][n][e] = none ? 0.0f : x;
+          dp[m][n][e] = none ? 0.0f : x * (dp[m][n][e] - (e % 2 == 0 ? delta.x : delta.y));
+        }
+    }
+#pragma unroll
+    for (int j = 0; j < 2; j++)
+#pragma unroll
+      for (int m = 0; m < M; m++) {
+        pack_block(s[m][2 * j], s[m][2 * j + 1], p[j][m]);
+        pack_block(dp[m][2 * j], dp[m][2 * j + 1], ds[j][m]);
+      }
+  }
+
+  // dv += p dy, dk += ds q for the rows whose p and ds there are. Not All: some are not seen by all keys.
+  template <bool All>
+  __device__ void gather(const QueryTile<D>& tile, uint32_t start, uint32_t from) {
+    if constexpr (paired) {
+      exchange<All>(dv, p, tile.dy, start);
+      named_barrier(1 + warp / 2, 64);
+      exchange<All>(dk, ds, tile.q, start);
+    } else {
+      add<All>(dv, p[0], tile.dy, start, from);
+      add<All>(dk, ds[0], tile.q, start, from);
+      add<All>(dv, p[1], tile.dy, start, from + 16);
+      add<All>(dk, ds[1], tile.q, start, from + 16);
+    }
+  }
+
+  // sums += factors x for all 64 rows of x: this warp's half, and the half that the other warp brings.
+  template <bool All>
+  __device__ void exchange(float (&sums)[2][columns / 8][4], const uint32_t (&factors)[2][2][4], const bf16* x,
+                           uint32_t start) {
+    const uint32_t lane = threadIdx.x % 32;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const uint32_t(&a)[4] = factors[i / 2][i % 2];
+      shared.exchange[warp][i][lane] = make_uint4(a[0], a[1], a[2], a[3]);
+    }
+    named_barrier(1 + warp / 2, 64);
+#pragma unroll
+    for (int j = 0; j < 2; j++) add<All>(sums, factors[j], x, start, 32 * side + 16 * j);
+#pragma unroll
     for (int j = 0; j < 2; j++) {
-      pack_block(s[2 * j], s[2 * j + 1], p[j]);
-      pack_block(dp[2 * j], dp[2 * j + 1], ds[j]);
+      uint32_t a[2][4];
+#pragma unroll
+      for (int m = 0; m < 2; m++) {
+        const uint4 block = shared.exchange[warp ^ 1][2 * j + m][lane];
+        a[m][0] = block.x, a[m][1] = block.y, a[m][2] = block.z, a[m][3] = block.w;
+      }
+      add<All>(sums, a, x, start, 32 - 32 * side + 16 * j);
+    }
+  }
+
+  // sums += a x for 16 rows of x from row `from` on.
+  template <bool All>
+  __device__ void add(float (&sums)[2][columns / 8][4], const uint32_t (&a)[2][4], const bf16* x, uint32_t start,
+                      uint32_t from) const {
+    x += from * kRow<D> + side * columns;
+    if constexpr (All) return multiply_rows<D>(sums, a, x);
+    const uint32_t query = start + from;
+#pragma unroll
+    for (int m = 0; m < 2; m++) {
+      const uint32_t key = first + kApart * m;
+      if (query == key) multiply_diagonal<D, false>(sums[m], a[m], x);
+      if (query > key) multiply_rows<D>(sums[m], a[m], x);
     }
   }
 };
@@ -133,21 +183,21 @@ __global__ void __launch_bounds__(Keys<D>::threads, 256 / Keys<D>::threads) keys
   using K = Keys<D>;
   auto& shared = *reinterpret_cast<typename K::Shared*>(dynamic_shared());
   const uint32_t kv_head = blockIdx.x % o.kv_heads, sequence = blockIdx.x / o.kv_heads % o.batch;
-  const uint32_t begin = blockIdx.x / o.kv_heads / o.batch * kRows, warp = threadIdx.x / 32;
-  const uint32_t tiles = ceil_div(o.time - begin, K::tile), all = tiles * o.group();
+  const uint32_t begin = blockIdx.x / o.kv_heads / o.batch * kRows;
+  constexpr uint32_t rows = QueryTile<D>::rows;
+  const uint32_t tiles = ceil_div(o.time - begin, rows), all = tiles * o.group();
   // Tile i is of query head i / tiles of those that read the key head.
   const auto load = [&](uint32_t i) {
-    const uint32_t head = kv_head * o.group() + i / tiles, start = begin + i % tiles * K::tile;
-    auto& to = shared.stage[i % 2];
-    copy_rows<D, K::tile, K::threads>(to.q, o.qkv + o.fused(sequence, start) + o.query(head), o.width(), o.time - start,
-                                      o.dim);
-    copy_rows<D, K::tile, K::threads>(to.dy, o.dy + o.output(sequence, start) + o.query(head), o.y_width(),
-                                      o.time - start, o.dim);
-    const uint32_t at = threadIdx.x % K::tile;
-    const float* from = (threadIdx.x < K::tile ? o.lse : o.delta) + o.statistics(sequence, head) + start;
-    if (threadIdx.x < 2 * K::tile)
-      copy_async_4((threadIdx.x < K::tile ? to.lse : to.delta) + at, from + (start + at < o.time ? at : 0),
-                   start + at < o.time ? 4 : 0);
+    const uint32_t head = kv_head * o.group() + i / tiles, start = begin + i % tiles * rows;
+    QueryTile<D>& to = shared.stage[i % 2];
+    copy_rows<D, rows, K::threads>(to.q, o.qkv + o.fused(sequence, start) + o.query(head), o.width(), o.time - start,
+                                   o.dim);
+    copy_rows<D, rows, K::threads>(to.dy, o.dy + o.output(sequence, start) + o.query(head), o.y_width(), o.time - start,
+                                   o.dim);
+    if (threadIdx.x >= 2 * rows) return;
+    const uint32_t row = threadIdx.x % rows, there = start + row < o.time ? 1 : 0;
+    const float* from = (threadIdx.x < rows ? o.lse : o.delta) + o.statistics(sequence, head) + start;
+    copy_async_4((threadIdx.x < rows ? to.lse : to.delta) + row, from + there * row, 4 * there);
   };
   const bf16* keys = o.qkv + o.fused(sequence, begin);
   copy_rows<D, kRows, K::threads>(shared.k, keys + o.key(kv_head), o.width(), o.time - begin, o.dim);
@@ -155,42 +205,28 @@ __global__ void __launch_bounds__(Keys<D>::threads, 256 / Keys<D>::threads) keys
   load(0);
   copy_async_commit();
 
-  K mine = {};
-  mine.first = begin + 16 * warp;
-  mine.k = shared.k + 16 * warp * kRow<D> + left_place<D>();
-  mine.v = shared.v + 16 * warp * kRow<D> + left_place<D>();
-  const float c = o.scale * kLog2e;
+  K mine(shared, o, begin);
   for (uint32_t i = 0; i < all; i++) {
     copy_async_wait<0>();
     __syncthreads();
     if (i + 1 < all) load(i + 1);
     copy_async_commit();
-    const auto& now = shared.stage[i % 2];
-#pragma unroll 1
-    for (uint32_t row = 0; row < K::tile; row += kStep) {
-      const uint32_t start = begin + i % tiles * K::tile + row;
-      const bf16 *q = now.q + row * kRow<D>, *dy = now.dy + row * kRow<D>;
-      const typename K::Known known{now.lse + row, now.delta + row};
-      if (start >= begin + kRows && start + kStep <= o.time)
-        mine.meet(q, dy, known, c);
-      else if (start < o.time)
-        mine.meet_diagonal(q, dy, known, c, start, o.time);
-    }
+    mine.meet(shared.stage[i % 2], begin + i % tiles * rows);
   }
 #pragma unroll
-  for (int m = 0; m < K::blocks; m++) {
-    const uint32_t first = mine.first + K::apart * m;
+  for (int m = 0; m < 2; m++) {
+    const uint32_t first = mine.first + kApart * m, column = mine.side * K::columns;
     if (first >= o.time) continue;
     const size_t at = o.fused(sequence, first);
-    store_block<D>(mine.dk[m], o.scale, o.scale, o.dqkv, at + o.key(kv_head), o.width(), o.time - first, o.dim);
-    store_block<D>(mine.dv[m], 1.0f, 1.0f, o.dqkv, at + o.value(kv_head), o.width(), o.time - first, o.dim);
+    store_block(mine.dk[m], o.scale, o.scale, o.dqkv, at + o.key(kv_head), o.width(), o.time - first, o.dim, column);
+    store_block(mine.dv[m], 1.0f, 1.0f, o.dqkv, at + o.value(kv_head), o.width(), o.time - first, o.dim, column);
   }
 }
 
 // Queries: two blocks of 16 rows a warp.
 template <int D>
 struct Queries {
-  static constexpr uint32_t threads = 128, apart = 64;
+  static constexpr uint32_t threads = 128;
   static constexpr uint32_t tile = D <= 64 ? 64 : 32;  // two blocks share a multiprocessor's memory
   struct Shared {
     bf16 q[kRows * kRow<D>], dy[kRows * kRow<D>];
@@ -207,40 +243,33 @@ struct Queries {
     float s[2][4][4] = {}, dp[2][4][4] = {};
 #pragma unroll
     for (int step = 0; step < D / 16; step++) {
-      score<D>(s, q, apart, k, step);
-      score<D>(dp, dy, apart, v, step);
+      score<D>(s, q, kApart, k, step);
+      score<D>(dp, dy, kApart, v, step);
     }
     uint32_t ds[2][2][4];
 #pragma unroll
     for (int m = 0; m < 2; m++)
       differentiate(
-          m, s[m], dp[m], c, [](uint32_t, uint32_t) { return false; }, ds[m]);
+          m, s[m], dp[m], c, [](uint32_t, uint32_t) { return false; }, ds[0][m], ds[1][m]);
 #pragma unroll
-    for (int j = 0; j < 2; j++)
-#pragma unroll
-      for (int n = 0; n < D / 16; n++) {
-        uint32_t b[4];
-        load_matrices_transposed(b, k + left_place<D>() + 16 * j * kRow<D> + 16 * n);
-#pragma unroll
-        for (int m = 0; m < 2; m++) multiply_block(dq[m][2 * n], dq[m][2 * n + 1], ds[m][j], b);
-      }
+    for (int j = 0; j < 2; j++) multiply_rows<D>(dq, ds[j], k + 16 * j * kRow<D>);
   }
 
   // 32 keys from position `start` on, of which queries see those up to themselves. Block by block.
   __device__ void meet_diagonal(const bf16* k, const bf16* v, float c, uint32_t start) {
 #pragma unroll
     for (int m = 0; m < 2; m++) {
-      const uint32_t query = first + apart * m;
+      const uint32_t query = first + kApart * m;
       if (query < start) continue;
       float s[1][4][4] = {}, dp[1][4][4] = {};
 #pragma unroll
       for (int step = 0; step < D / 16; step++) {
-        score<D>(s, q + apart * m * kRow<D>, 0, k, step);
-        score<D>(dp, dy + apart * m * kRow<D>, 0, v, step);
+        score<D>(s, q + kApart * m * kRow<D>, 0, k, step);
+        score<D>(dp, dy + kApart * m * kRow<D>, 0, v, step);
       }
       uint32_t ds[2][4];
       differentiate(
-          m, s[0], dp[0], c, [&](uint32_t row, uint32_t column) { return start + column > query + row; }, ds);
+          m, s[0], dp[0], c, [&](uint32_t row, uint32_t column) { return start + column > query + row; }, ds[0], ds[1]);
 #pragma unroll
       for (int j = 0; j < 2; j++) {
         if (start + 16 * j > query) continue;
@@ -256,8 +285,8 @@ struct Queries {
  private:
   // Scores and dy v^T of 16 queries and 32 keys become ds, 0 where hidden(query, key), as left factors.
   template <class F>
-  __device__ void differentiate(int m, float (&s)[4][4], const float (&dp)[4][4], float c, F hidden,
-                                uint32_t (&ds)[2][4]) const {
+  __device__ void differentiate(int m, float (&s)[4][4], const float (&dp)[4][4], float c, F hidden, uint32_t (&ds0)[4],
+                                uint32_t (&ds1)[4]) const {
 #pragma unroll
     for (int j = 0; j < 4; j++)
 #pragma unroll
@@ -266,8 +295,8 @@ struct Queries {
         const float p = exp2_fast(fmaf(s[j][e], c, shift[m][e / 2]));
         s[j][e] = none ? 0.0f : p * (dp[j][e] - delta[m][e / 2]);
       }
-#pragma unroll
-    for (int j = 0; j < 2; j++) pack_block(s[2 * j], s[2 * j + 1], ds[j]);
+    pack_block(s[0], s[1], ds0);
+    pack_block(s[2], s[3], ds1);
   }
 };
 
@@ -301,7 +330,7 @@ __global__ void __launch_bounds__(Queries<D>::threads, 2) queries_kernel(Fault f
   for (int m = 0; m < 2; m++)
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-      const uint32_t position = mine.first + Q::apart * m + lane_row() + 8 * r;
+      const uint32_t position = mine.first + kApart * m + lane_row() + 8 * r;
       if (position >= end) continue;
       mine.shift[m][r] = o.lse[o.statistics(sequence, head) + position] * -kLog2e;
       mine.delta[m][r] = o.delta[o.statistics(sequence, head) + position];
@@ -328,10 +357,10 @@ __global__ void __launch_bounds__(Queries<D>::threads, 2) queries_kernel(Fault f
   }
 #pragma unroll
   for (int m = 0; m < 2; m++) {
-    const uint32_t first = mine.first + Q::apart * m;
+    const uint32_t first = mine.first + kApart * m;
     if (first < end)
-      store_block<D>(mine.dq[m], o.scale, o.scale, o.dqkv, o.fused(sequence, first) + o.query(head), o.width(),
-                     end - first, o.dim);
+      store_block(mine.dq[m], o.scale, o.scale, o.dqkv, o.fused(sequence, first) + o.query(head), o.width(),
+                  end - first, o.dim);
   }
 }
 

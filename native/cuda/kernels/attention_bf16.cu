@@ -47,13 +47,7 @@ struct Queries {
       uint32_t p[2][4];
 #pragma unroll
       for (int m = 0; m < 2; m++) pack_block(s[m][2 * j], s[m][2 * j + 1], p[m]);
-#pragma unroll
-      for (int d = 0; d < D / 16; d++) {
-        uint32_t b[4];
-        load_matrices_transposed(b, values + left_place<D>() + 16 * j * kRow<D> + 16 * d);
-#pragma unroll
-        for (int m = 0; m < 2; m++) multiply_block(sums[m][2 * d], sums[m][2 * d + 1], p[m], b);
-      }
+      multiply_rows<D>(sums, p, values + 16 * j * kRow<D>);
     }
   }
 
@@ -186,8 +180,8 @@ __global__ void __launch_bounds__(kBlock, kBlocks<D>)
         lse[all.statistics(sequence, head) + position] = mine.shift[m][r] * kLn2 + logf(total);
     }
     if (first < end)
-      store_block<D>(mine.sums[m], inverse[0], inverse[1], y, all.output(sequence, first) + all.query(head),
-                     all.y_width(), end - first, all.dim);
+      store_block(mine.sums[m], inverse[0], inverse[1], y, all.output(sequence, first) + all.query(head), all.y_width(),
+                  end - first, all.dim);
   }
 }
 

@@ -95,26 +95,36 @@ __device__ inline void score(float (&c)[M][N][4], const bf16* a, uint32_t apart,
   }
 }
 
-// c (16, D) += a (16, 16) x (16, D).
-template <int D>
-__device__ inline void multiply_rows(float (&c)[D / 8][4], const uint32_t (&a)[4], const bf16* x) {
+// c (16 M, 8 N) += a (16 M, 16) x (16, 8 N).
+template <int D, int M, int N>
+__device__ inline void multiply_rows(float (&c)[M][N][4], const uint32_t (&a)[M][4], const bf16* x) {
 #pragma unroll
-  for (int d = 0; d < D / 16; d++) {
+  for (int n = 0; n < N; n += 2) {
     uint32_t b[4];
-    load_matrices_transposed(b, x + left_place<D>() + 16 * d);
-    multiply_block(c[2 * d], c[2 * d + 1], a, b);
+    load_matrices_transposed(b, x + left_place<D>() + 8 * n);
+#pragma unroll
+    for (int m = 0; m < M; m++) multiply_block(c[m][n], c[m][n + 1], a[m], b);
+  }
+}
+template <int D, int N>
+__device__ inline void multiply_rows(float (&c)[N][4], const uint32_t (&a)[4], const bf16* x) {
+#pragma unroll
+  for (int n = 0; n < N; n += 2) {
+    uint32_t b[4];
+    load_matrices_transposed(b, x + left_place<D>() + 8 * n);
+    multiply_block(c[n], c[n + 1], a, b);
   }
 }
 
-// c (16, D) += a (16, 16) x (16, D) for a block on the diagonal, where a is 0 for pairs that do not see each other: a
-// row sees steps up to its own (ToRow) or from its own on. 0 times infinity would be NaN and tell an earlier token of a
-// later one; so where x is not finite, steps are taken one at a time, each for the rows that see it.
-template <int D, bool ToRow>
-__device__ inline void multiply_diagonal(float (&c)[D / 8][4], const uint32_t (&a)[4], const bf16* x) {
+// c (16, 8 N) += a (16, 16) x (16, 8 N) for a block on the diagonal, where a is 0 for pairs that do not see each other:
+// a row sees steps up to its own (ToRow) or from its own on. 0 times infinity would be NaN and tell an earlier token of
+// a later one; so where x is not finite, steps are taken one at a time, each for the rows that see it.
+template <int D, bool ToRow, int N>
+__device__ inline void multiply_diagonal(float (&c)[N][4], const uint32_t (&a)[4], const bf16* x) {
   uint32_t b[4], exponents = 0;
 #pragma unroll
-  for (int d = 0; d < D / 16; d++) {
-    load_matrices_transposed(b, x + left_place<D>() + 16 * d);
+  for (int n = 0; n < N; n += 2) {
+    load_matrices_transposed(b, x + left_place<D>() + 8 * n);
     // The sign bit of a half becomes 1 where all bits of the exponent are.
 #pragma unroll
     for (int i = 0; i < 4; i++) exponents |= (b[i] & 0x7fff7fffu) + 0x00800080u;
@@ -128,32 +138,33 @@ __device__ inline void multiply_diagonal(float (&c)[D / 8][4], const uint32_t (&
     const bool upper = ToRow ? step <= lane_row() : step >= lane_row();
     const bool lower = ToRow ? step <= lane_row() + 8 : step >= lane_row() + 8;
 #pragma unroll
-    for (int d = 0; d < D / 16; d++) {
-      load_matrices_transposed(b, x + left_place<D>() + 16 * d);
+    for (int n = 0; n < N; n += 2) {
+      load_matrices_transposed(b, x + left_place<D>() + 8 * n);
       const uint32_t row[4] = {b[0] & low, b[1] & high, b[2] & low, b[3] & high};
       float part[2][4] = {};
       multiply_block(part[0], part[1], column, row);
 #pragma unroll
       for (int i = 0; i < 8; i++)
-        if (i % 4 < 2 ? upper : lower) c[2 * d + i / 4][i % 4] += part[i / 4][i % 4];
+        if (i % 4 < 2 ? upper : lower) c[n + i / 4][i % 4] += part[i / 4][i % 4];
     }
   }
 }
 
-// to[at + row * stride + column] = c * (upper or lower factor), of rows below `rows` and columns below dim.
-template <int D>
-__device__ inline void store_block(const float (&c)[D / 8][4], float upper, float lower, Out to, size_t at,
-                                   size_t stride, uint32_t rows, uint32_t dim) {
+// to[at + row * stride + column] = c * (upper or lower factor), of rows below `rows` and columns below dim; c's first
+// column is `begin`.
+template <int N>
+__device__ inline void store_block(const float (&c)[N][4], float upper, float lower, Out to, size_t at, size_t stride,
+                                   uint32_t rows, uint32_t dim, uint32_t begin = 0) {
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     const uint32_t row = lane_row() + 8 * half;
     const float factor = half == 0 ? upper : lower;
     if (row >= rows) continue;
 #pragma unroll
-    for (int d = 0; d < D / 8; d++) {
-      const uint32_t column = 8 * d + lane_column();
+    for (int n = 0; n < N; n++) {
+      const uint32_t column = begin + 8 * n + lane_column();
       const size_t i = at + row * stride + column;
-      const float x = c[d][2 * half] * factor, y = c[d][2 * half + 1] * factor;
+      const float x = c[n][2 * half] * factor, y = c[n][2 * half + 1] * factor;
       if (dim % 2 == 0 && column < dim) {
         if (to.f32 != nullptr) *reinterpret_cast<float2*>(to.f32 + i) = make_float2(x, y);
         if (to.half != nullptr) *reinterpret_cast<uint32_t*>(to.half + i) = pack(x, y);
