@@ -65,16 +65,13 @@ struct Keys {
   __device__ void meet(const QueryTile<D>& tile, uint32_t start) {
     const auto meet_rows = [&](uint32_t from) {
       if (start >= begin + kRows && start + tile.rows <= time) {
-        differentiate<2>(tile, from, [](uint32_t, uint32_t) { return false; });
+        differentiate(tile, from, [](uint32_t, uint32_t) { return false; });
         gather<true>(tile, start, from);
       } else {
         const auto hidden = [&](uint32_t key, uint32_t query) {
           return first + key > start + query || start + query >= time;
         };
-        if (start < begin + kApart)
-          differentiate<1>(tile, from, hidden);
-        else
-          differentiate<2>(tile, from, hidden);
+        differentiate(tile, from, hidden);
         gather<false>(tile, start, from);
       }
     };
@@ -87,10 +84,10 @@ struct Keys {
   }
 
  private:
-  // Scores and dy v^T of M blocks of keys and 32 queries of the tile become p and ds, 0 where hidden(key, query).
-  template <int M, class F>
+  // Scores and dy v^T of the keys and 32 queries of the tile become p and ds, 0 where hidden(key, query).
+  template <class F>
   __device__ void differentiate(const QueryTile<D>& tile, uint32_t from, F hidden) {
-    float s[M][4][4] = {}, dp[M][4][4] = {};
+    float s[2][4][4] = {}, dp[2][4][4] = {};
 #pragma unroll
     for (int step = 0; step < D / 16; step++) {
       score<D>(s, shared.k + row * kRow<D> + left_place<D>(), kApart, tile.q + from * kRow<D>, step);
@@ -102,7 +99,7 @@ struct Keys {
       const float2 lse = *reinterpret_cast<const float2*>(tile.lse + query);
       const float2 delta = *reinterpret_cast<const float2*>(tile.delta + query);
 #pragma unroll
-      for (int m = 0; m < M; m++)
+      for (int m = 0; m < 2; m++)
 #pragma unroll
         for (int e = 0; e < 4; e++) {
           const bool none = hidden(kApart * m + lane_row() + e / 2 * 8, query + e % 2);
@@ -114,7 +111,7 @@ struct Keys {
 #pragma unroll
     for (int j = 0; j < 2; j++)
 #pragma unroll
-      for (int m = 0; m < M; m++) {
+      for (int m = 0; m < 2; m++) {
         pack_block(s[m][2 * j], s[m][2 * j + 1], p[j][m]);
         pack_block(dp[m][2 * j], dp[m][2 * j + 1], ds[j][m]);
       }
@@ -185,11 +182,7 @@ __global__ void __launch_bounds__(Keys<D>::threads, 256 / Keys<D>::threads) keys
   const uint32_t kv_head = blockIdx.x % o.kv_heads, sequence = blockIdx.x / o.kv_heads % o.batch;
   const uint32_t begin = blockIdx.x / o.kv_heads / o.batch * kRows;
   constexpr uint32_t rows = QueryTile<D>::rows;
-  const uint32_t tiles = ceil_div(o.time - begin, rows), all = tiles * o.group();
-  // Tile i is of query head i / tiles of those that read the key head.
-  const auto load = [&](uint32_t i) {
-    const uint32_t head = kv_head * o.group() + i / tiles, start = begin + i % tiles * rows;
-    QueryTile<D>& to = shared.stage[i % 2];
+  const auto load = [&](QueryTile<D>& to, uint32_t head, uint32_t start) {
     copy_rows<D, rows, K::threads>(to.q, o.qkv + o.fused(sequence, start) + o.query(head), o.width(), o.time - start,
                                    o.dim);
     copy_rows<D, rows, K::threads>(to.dy, o.dy + o.output(sequence, start) + o.query(head), o.y_width(), o.time - start,
@@ -202,16 +195,22 @@ __global__ void __launch_bounds__(Keys<D>::threads, 256 / Keys<D>::threads) keys
   const bf16* keys = o.qkv + o.fused(sequence, begin);
   copy_rows<D, kRows, K::threads>(shared.k, keys + o.key(kv_head), o.width(), o.time - begin, o.dim);
   copy_rows<D, kRows, K::threads>(shared.v, keys + o.value(kv_head), o.width(), o.time - begin, o.dim);
-  load(0);
+  // The queries of all heads that read the key head, from the tile's own on.
+  uint32_t head = kv_head * o.group(), start = begin;
+  const uint32_t end = head + o.group();
+  load(shared.stage[0], head, start);
   copy_async_commit();
 
   K mine(shared, o, begin);
-  for (uint32_t i = 0; i < all; i++) {
+  for (uint32_t stage = 0; head < end; stage ^= 1) {
+    const uint32_t now = start;
+    start += rows;
+    if (start >= o.time) start = begin, head++;
     copy_async_wait<0>();
     __syncthreads();
-    if (i + 1 < all) load(i + 1);
+    if (head < end) load(shared.stage[stage ^ 1], head, start);
     copy_async_commit();
-    mine.meet(shared.stage[i % 2], begin + i % tiles * rows);
+    mine.meet(shared.stage[stage], now);
   }
 #pragma unroll
   for (int m = 0; m < 2; m++) {
