@@ -26,9 +26,7 @@ __device__ float power_of_two(float x) {
   return x < -126.0f ? 0.0f : __int_as_float((__float2int_rz(x) + 127) << 23);
 }
 
-// Two blocks of 16 queries, kApart rows from each other: what a warp knows of them.
-constexpr uint32_t kApart = 64;
-
+// Two blocks of 16 queries: what a warp knows of them.
 template <int D>
 struct Queries {
   const bf16* shared;  // the first block's rows, as a lane reads them
@@ -60,9 +58,7 @@ struct Queries {
       const uint32_t whole = (query - start) / 16;  // blocks before the diagonal; 4 or more: all
       float s[1][8][4] = {};
 #pragma unroll
-      for (int step = 0; step < D / 16; step++) {
-        score<D>(s, shared + kApart * m * kRow<D>, 0, keys, step, whole + 1);
-      }
+      for (int step = 0; step < D / 16; step++) score<D>(s, shared + kApart * m * kRow<D>, 0, keys, step, whole + 1);
       soften(m, s[0], c,
              [&](int j, int e) { return start + 8 * j + lane_column() + e % 2 > query + lane_row() + e / 2 * 8; });
 #pragma unroll

@@ -10,6 +10,10 @@
 
 namespace sweetspot::cuda {
 
+// Two blocks of 16 rows that a warp owns are this many rows apart: then all warps have the same work where a tile lies
+// on the diagonal.
+constexpr uint32_t kApart = 64;
+
 // Numbers from one row in shared memory to the next: 16 bytes more than D, so that the eight rows which ldmatrix reads
 // at once lie in different banks.
 template <int D>
