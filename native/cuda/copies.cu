@@ -62,6 +62,10 @@ int direct_output(Op op) {
       return 4;  // w
     case Op::muon_momentum:
       return 3;  // x
+    case Op::attention:
+      return 1;  // y
+    case Op::attention_backward:
+      return 4;  // dqkv
     default:
       return -1;
   }
@@ -75,8 +79,10 @@ bool dense(Op op, const uint32_t* words) {
 }
 
 // Operands that an op's kernel also takes in bf16 (Launch::in), a bit each.
-uint32_t either(Op op) {
+uint32_t either(Op op, uint32_t multiplied) {
   switch (op) {
+    case Op::attention_backward:  // dy and y, whose products are summed
+      return multiplied != 0 ? 5 : 0;
     case Op::cross_entropy:      // logits
     case Op::qk_norm:            // x
     case Op::rms_norm_backward:  // dy
@@ -93,7 +99,7 @@ uint32_t either(Op op) {
 
 // Whether what a row makes may be rounded to bf16: sums of products of bf16 numbers.
 bool makes_results(Op op, uint32_t multiplied) {
-  return multiplied != 0 && (op == Op::gemm || op == Op::grouped_gemm || op == Op::attention_backward);
+  return multiplied != 0 && (op == Op::gemm || op == Op::grouped_gemm || op == Op::attention || op == Op::attention_backward);
 }
 
 // Eight numbers at a time; places of copies are aligned.
@@ -157,16 +163,16 @@ class Planner {
   void walk(uint32_t row) {
     const uint32_t* w = words(row);
     const Op op = static_cast<Op>(w[0] & 0xffff);
-    const uint32_t multiplied = factors(op, w, matmul_);
+    const uint32_t multiplied = factors(op, w, matmul_), taken = either(op, multiplied);
     each_operand(row, [&](uint32_t i, Role role, const Range& range) {
       if (role == Role::out) return;
+      const bool factor = (multiplied >> i & 1) != 0, either_form = (taken >> i & 1) != 0;
       Copy* made = holder(range);
       if (made == nullptr) carried_.push_back(range);
-      if ((multiplied >> i & 1) != 0)
-        multiply(row, range, w[2 + 2 * i]);
-      else if (made != nullptr && (either(op) >> i & 1) != 0)
+      if (factor) multiply(row, range, w[2 + 2 * i]);
+      if (either_form && made != nullptr)
         made->reads.push_back({row, w[2 + 2 * i]});
-      else
+      else if (either_form || !factor)
         keep(range);
     });
     const bool whole = dense(op, w);
@@ -295,24 +301,24 @@ uint8_t* CopyPlan::address(uint32_t id, uint8_t* const* bases, uint8_t* base) co
   return copy.in_place ? bases[copy.buffer] + copy.begin : base + copy.place;
 }
 
-const bf16* Launch::copy_of(Ref ref) const {
+const bf16* Launch::copy_of(Ref ref, bool only) const {
   // Operands that begin at the same place may differ in length; the copy that reaches farthest is good for both.
   const Use* found = nullptr;
   const auto end = [&](const Use& use) { return copies->copies[use.copy].end; };
   for (const Use& use : copies->rows[row].inputs)
     if (use.buffer == ref.buffer && use.offset == ref.offset && (found == nullptr || end(use) > end(*found)))
       found = &use;
-  if (found == nullptr) return nullptr;
+  if (found == nullptr || (only && copies->copies[found->copy].kept)) return nullptr;
   const size_t within = (static_cast<size_t>(ref.offset) << 6) - copies->copies[found->copy].begin;
   return reinterpret_cast<const bf16*>(copies->address(found->copy, bases, copies_base) + within / 2);
 }
 
 const bf16* Launch::factor(Ref ref) const {
-  return dry ? reinterpret_cast<const bf16*>(256) : copy_of(ref);
+  return dry ? reinterpret_cast<const bf16*>(256) : copy_of(ref, false);
 }
 
 In Launch::in(Ref ref) const {
-  const bf16* half = dry || copies == nullptr ? nullptr : copy_of(ref);
+  const bf16* half = dry || copies == nullptr ? nullptr : copy_of(ref, true);
   return half != nullptr ? In{nullptr, half} : In{f32(ref), nullptr};
 }
 

@@ -164,7 +164,8 @@ struct Launch {
   size_t scratch_used = 0;
 
  private:
-  const bf16* copy_of(Ref ref) const;
+  // nullptr where there is no copy, and with `only` where there is float32 too.
+  const bf16* copy_of(Ref ref, bool only) const;
   uint8_t* address(Ref ref) const { return bases[ref.buffer] + (static_cast<size_t>(ref.offset) << 6); }
 };
 

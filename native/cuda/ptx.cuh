@@ -71,6 +71,13 @@ __device__ inline uint32_t round_tf32(float x) {
   return y;
 }
 
+// 2^x with about 22 bits; results below the normal numbers become 0.
+__device__ inline float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // c (16, 8) += a (16, K) b (K, 8) by a warp, K = 8 of tf32 or 16 of bf16. Lane (g = lane / 4, t = lane % 4) has of c
 // rows g and g + 8, columns 2 t and the next; of a rows g (a[0], a[2]) and g + 8 (a[1], a[3]); of b column g. For tf32
 // a[0] and b[0] are k = t, a[2] and b[1] k = t + 4; for bf16 they are pairs, k = 2 t and k = 2 t + 8.

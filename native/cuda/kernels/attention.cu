@@ -1,7 +1,8 @@
-// Causal attention, forward, and decoding with a cache. Flash style: a block owns 64 queries of one head and walks over
-// the keys in tiles of 64 with a running maximum and sum, so scores exist only as one tile. A few new tokens against a
-// long cache would leave most of the machine idle: there the cache is cut into pieces of 256 keys, each with a block
-// and a softmax of its own, and a second kernel joins the pieces.
+// Causal attention, forward, and decoding with a cache; the products of attention_bf16.cu are not made here. Flash
+// style: a block owns 64 queries of one head and walks over the keys in tiles of 64 with a running maximum and sum, so
+// scores exist only as one tile. A few new tokens against a long cache would leave most of the machine idle: there the
+// cache is cut into pieces of 256 keys, each with a block and a softmax of its own, and a second kernel joins the
+// pieces.
 #include "cuda/kernels/attention_tile.cuh"
 
 namespace sweetspot::cuda {
@@ -9,9 +10,11 @@ namespace {
 
 // Rows of queries, keys, values and outputs, of `batch` sequences. Query i is at position `first + i`, where first is
 // read from `position` (0 without), and sees the keys up to itself. lse may be nullptr.
+template <class T>
 struct Sequences {
-  const float *q, *k, *v;
-  float *y, *lse;
+  const T *q, *k, *v;
+  Out y;
+  float* lse;
   const int32_t* position;
   size_t q_batch, kv_batch, y_batch, q_stride, kv_stride, y_stride;
   uint32_t batch, rows, heads, group, dim;
@@ -30,9 +33,15 @@ __device__ float max16(float x) {
   return x;
 }
 
+// What powers of two are relative to. Before they are rounded it is a whole number: then rescaling changes no bits.
+template <class T>
+__device__ float reference(float maximum) {
+  return std::is_same_v<T, float> ? maximum : ceilf(maximum);
+}
+
 // Late queries see more keys and go first, so that the last blocks are the short ones.
-template <int C>
-__global__ void __launch_bounds__(kThreads) attention_kernel(Fault fault, Sequences all) {
+template <int C, class T>
+__global__ void __launch_bounds__(kThreads) attention_kernel(Fault fault, Sequences<T> all) {
   if (fault.failed()) return;
   __shared__ Tile<C> tile;
   const uint32_t chunks = ceil_div(all.dim, Tile<C>::width), tiles = ceil_div(all.rows, kPairs);
@@ -41,9 +50,10 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(Fault fault, Sequen
   const uint32_t begin = (tiles - 1 - blockIdx.x / chunks / all.heads / all.batch) * kPairs;
   const uint32_t queries = min(kPairs, all.rows - begin), first = (all.position == nullptr ? 0 : *all.position) + begin;
   const size_t key_head = head / all.group * static_cast<size_t>(all.dim);
-  const Rows q{all.q + sequence * all.q_batch + begin * all.q_stride + static_cast<size_t>(head) * all.dim,
-               all.q_stride, queries};
-  const float *k = all.k + sequence * all.kv_batch + key_head, *v = all.v + sequence * all.kv_batch + key_head;
+  const Rows<T> q{all.q + sequence * all.q_batch + begin * all.q_stride + static_cast<size_t>(head) * all.dim,
+                  all.q_stride, queries};
+  const T *k = all.k + sequence * all.kv_batch + key_head, *v = all.v + sequence * all.kv_batch + key_head;
+  const float scale = all.scale * kLog2e;
 
   float maximum[4], total[4] = {}, sums[4][C] = {};
 #pragma unroll
@@ -53,31 +63,31 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(Fault fault, Sequen
     const bool masked = start + kPairs - 1 > first;
     const auto sees = [&](uint32_t query, uint32_t key) { return start + key <= first + query; };
     float s[4][4];
-    score(tile, q, {k + start * all.kv_stride, all.kv_stride, keys}, all.dim, s);
+    score(tile, q, Rows<T>{k + start * all.kv_stride, all.kv_stride, keys}, all.dim, s);
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       float most = maximum[i];
 #pragma unroll
       for (int j = 0; j < 4; j++) {
         const bool hidden = masked && !sees(4 * thread_y() + i, 4 * thread_x() + j);
-        s[i][j] = hidden ? -INFINITY : s[i][j] * all.scale;
+        s[i][j] = hidden ? -INFINITY : s[i][j] * scale;
         most = fmaxf(most, s[i][j]);
       }
-      most = max16(most);
-      const float shift = safe_shift(most), rescale = expf(maximum[i] - shift);
+      most = reference<T>(max16(most));
+      const float shift = safe_shift(most), rescale = exp2f(maximum[i] - shift);
       maximum[i] = most;
       float sum = 0;
 #pragma unroll
       for (int j = 0; j < 4; j++) {
-        s[i][j] = expf(s[i][j] - shift);
+        s[i][j] = exp2f(s[i][j] - shift);
         sum += s[i][j];
       }
       total[i] = total[i] * rescale + sum16(sum);
 #pragma unroll
       for (int c = 0; c < C; c++) sums[i][c] *= rescale;
     }
-    put_left(tile, s);
-    accumulate(tile, {v + start * all.kv_stride, all.kv_stride, keys}, column, all.dim, sums, masked, sees);
+    put_left<T>(tile, s);
+    accumulate(tile, Rows<T>{v + start * all.kv_stride, all.kv_stride, keys}, column, all.dim, sums, masked, sees);
   }
 #pragma unroll
   for (int i = 0; i < 4; i++) {
@@ -87,17 +97,18 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(Fault fault, Sequen
     for (int c = 0; c < C; c++) sums[i][c] *= inverse;
     if (all.lse != nullptr && column == 0 && thread_x() == 0 && row < queries)
       all.lse[(static_cast<size_t>(sequence) * all.heads + head) * all.rows + begin + row] =
-          maximum[i] + logf(total[i]);
+          maximum[i] * kLn2 + logf(total[i]);
   }
-  store_rows(sums, 1.0f, all.y + sequence * all.y_batch + begin * all.y_stride + static_cast<size_t>(head) * all.dim,
+  store_rows(sums, 1.0f, all.y, sequence * all.y_batch + begin * all.y_stride + static_cast<size_t>(head) * all.dim,
              all.y_stride, queries, column, all.dim);
 }
 
-void attend(Launch& l, const Sequences& all) {
-  by_head(all.dim, [&](auto count) {
+template <class T>
+void attend(Launch& l, const Sequences<T>& all) {
+  by_head<T>(all.dim, [&](auto count) {
     constexpr int C = decltype(count)::value;
     const size_t heads = static_cast<size_t>(all.batch) * all.heads * ceil_div(all.dim, Tile<C>::width);
-    launch(l, attention_kernel<C>, static_cast<uint32_t>(heads * ceil_div(all.rows, kPairs)), kThreads, 0, l.fault(),
+    launch(l, attention_kernel<C, T>, static_cast<uint32_t>(heads * ceil_div(all.rows, kPairs)), kThreads, 0, l.fault(),
            all);
   });
 }
@@ -127,7 +138,8 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // Block (piece, head, row). Pieces that the row does not see write nothing.
-__global__ void __launch_bounds__(kThreads) decode_kernel(Fault fault, Sequences all, float* partial, uint32_t pieces) {
+__global__ void __launch_bounds__(kThreads)
+    decode_kernel(Fault fault, Sequences<float> all, float* partial, uint32_t pieces) {
   if (fault.failed()) return;
   __shared__ float scores[kPiece];
   __shared__ float part[kWarps][32];
@@ -175,7 +187,7 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(Fault fault, Sequences
 
 // Block (head, row).
 __global__ void __launch_bounds__(kThreads)
-    join_kernel(Fault fault, Sequences all, const float* partial, uint32_t pieces) {
+    join_kernel(Fault fault, Sequences<float> all, const float* partial, uint32_t pieces) {
   if (fault.failed()) return;
   const uint32_t head = blockIdx.x % all.heads, row = blockIdx.x / all.heads;
   const uint32_t live = ceil_div(static_cast<uint32_t>(*all.position) + row + 1, kPiece);
@@ -185,7 +197,7 @@ __global__ void __launch_bounds__(kThreads)
   for (uint32_t p = 0; p < live; p++) maximum = fmaxf(maximum, from[p * size + kMaximum]);
   const float shift = safe_shift(maximum);
   for (uint32_t p = 0; p < live; p++) total += from[p * size + kTotal] * expf(from[p * size + kMaximum] - shift);
-  float* y = all.y + row * all.y_stride + static_cast<size_t>(head) * all.dim;
+  float* y = all.y.f32 + row * all.y_stride + static_cast<size_t>(head) * all.dim;
   for (uint32_t i = threadIdx.x; i < all.dim; i += kThreads) {
     float sum = 0;
     for (uint32_t p = 0; p < live; p++)
@@ -196,14 +208,18 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-// Whatever row.precision is, factors stay float32 here.
 void attention(Launch& l, const AttentionRow& row) {
   if (row.kvHeads == 0) return;
+  if (row.precision == 1 && attention_bf16(l, row)) return;
   const size_t dim = row.headDim, width = (row.heads + 2 * size_t{row.kvHeads}) * dim, y_width = row.heads * dim;
-  const float* qkv = l.f32(row.qkv);
-  const float *k = qkv + y_width, *v = k + row.kvHeads * dim;
-  attend(l, {qkv, k, v, l.f32(row.y), l.f32(row.lse), nullptr, row.time * width, row.time * width, row.time * y_width,
-             width, width, y_width, row.batch, row.time, row.heads, row.heads / row.kvHeads, row.headDim, row.scale});
+  const auto with = [&](const auto* qkv) {
+    using T = std::remove_cvref_t<decltype(*qkv)>;
+    const T *k = qkv + y_width, *v = k + row.kvHeads * dim;
+    attend<T>(l,
+              {qkv, k, v, l.out(row.y), l.f32(row.lse), nullptr, row.time * width, row.time * width, row.time * y_width,
+               width, width, y_width, row.batch, row.time, row.heads, row.heads / row.kvHeads, row.headDim, row.scale});
+  };
+  row.precision == 1 ? with(l.factor(row.qkv)) : with(l.f32(row.qkv));
 }
 
 void attention_decode(Launch& l, const AttentionDecodeRow& row) {
@@ -217,10 +233,9 @@ void attention_decode(Launch& l, const AttentionDecodeRow& row) {
   launch(l, append_kernel, grid > 0 ? grid : 1, kThreads, 0, l.fault(), qkv, position, keys, values, row.rows,
          row.capacity, y_width, kv_width);
   if (row.kvHeads == 0) return;
-  const Sequences all{
-      qkv,         keys,     values,   l.f32(row.y), nullptr, position, 0,         0,
-      0,           width,    kv_width, y_width,      1,       row.rows, row.heads, row.heads / row.kvHeads,
-      row.headDim, row.scale};
+  const Sequences<float> all{
+      qkv, keys,     values,    {l.f32(row.y), nullptr}, nullptr,     position, 0, 0, 0, width, kv_width, y_width,
+      1,   row.rows, row.heads, row.heads / row.kvHeads, row.headDim, row.scale};
   if (row.rows > kFewRows) return attend(l, all);
   const uint32_t pieces = ceil_div(row.capacity, kPiece), heads = row.rows * row.heads;
   auto* partial = static_cast<float*>(l.scratch(size_t{heads} * pieces * (dim + kSums) * sizeof(float)));

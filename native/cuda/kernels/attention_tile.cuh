@@ -3,18 +3,35 @@
 //   score       s (64, 64)       = A (64, dim) transpose(B (64, dim))     each thread gets a 4 x 4 block
 //   accumulate  sum (64, 16 C)  += p (64, 64) X (64, 16 C)                X: rows that belong to B, some columns
 // Any width of a head works: score walks over it, and a block makes 16 C columns of the output; wider heads have
-// several blocks, which find the same scores again. Thread (y, x) of 16 x 16 owns the rows 4 y ..; numbers go through
-// shared memory transposed, so that it reads four at a time.
+// several blocks, which find the same scores again. Factors are float32, or bf16 of heads that the tensor core kernels
+// do not know. Thread (y, x) of 16 x 16 owns the rows 4 y ..; numbers go through shared memory transposed, so that it
+// reads four at a time.
 #pragma once
-#include "cuda/kernels/rows.cuh"
+#include "cuda/kernels/attention_layout.cuh"
 
 namespace sweetspot::cuda {
 
 constexpr uint32_t kPairs = 64, kStep = 32, kPitch = kPairs + 4;
 
+__device__ inline float number(float x) {
+  return x;
+}
+__device__ inline float number(bf16 x) {
+  return __bfloat162float(x);
+}
+// What a product with factors of type T makes of a factor that a kernel has computed.
+template <class T>
+__device__ inline float as_factor(float x) {
+  if constexpr (std::is_same_v<T, float>)
+    return x;
+  else
+    return __bfloat162float(__float2bfloat16_rn(x));
+}
+
 // Rows of a matrix in device memory; those from `count` on are zeros.
+template <class T>
 struct Rows {
-  const float* data;
+  const T* data;
   size_t stride;
   uint32_t count;
 };
@@ -47,18 +64,19 @@ __device__ inline uint32_t owned_column(uint32_t c) {
 
 // target[d][row] = rows[row][begin + d]. Eight lanes read neighbours of a row and four rows share a warp: then neither
 // the reads nor the transposed writes get in each other's way.
-__device__ inline void stage_transposed(Rows rows, uint32_t begin, uint32_t dim, float (*target)[kPitch]) {
+template <class T>
+__device__ inline void stage_transposed(Rows<T> rows, uint32_t begin, uint32_t dim, float (*target)[kPitch]) {
   const uint32_t lane = threadIdx.x % 8, line = threadIdx.x / 8;
 #pragma unroll
   for (uint32_t k = 0; k < 8; k++) {
     const uint32_t row = line + k % 2 * 32, d = lane + k / 2 * 8;
-    target[d][row] = row < rows.count && begin + d < dim ? rows.data[row * rows.stride + begin + d] : 0.0f;
+    target[d][row] = row < rows.count && begin + d < dim ? number(rows.data[row * rows.stride + begin + d]) : 0.0f;
   }
 }
 
 // s[i][j] = A row 4 y + i times B row 4 x + j.
-template <int C>
-__device__ inline void score(Tile<C>& tile, Rows a, Rows b, uint32_t dim, float (&s)[4][4]) {
+template <int C, class T>
+__device__ inline void score(Tile<C>& tile, Rows<T> a, Rows<T> b, uint32_t dim, float (&s)[4][4]) {
 #pragma unroll
   for (int i = 0; i < 4; i++)
 #pragma unroll
@@ -82,27 +100,27 @@ __device__ inline void score(Tile<C>& tile, Rows a, Rows b, uint32_t dim, float 
 }
 
 // Makes p, in the places of score's s, the left side of the next accumulate.
-template <int C>
+template <class T, int C>
 __device__ inline void put_left(Tile<C>& tile, const float (&p)[4][4]) {
   __syncthreads();
 #pragma unroll
   for (int j = 0; j < 4; j++)
     *reinterpret_cast<float4*>(&tile.left[4 * thread_x() + j][4 * thread_y()]) =
-        make_float4(p[0][j], p[1][j], p[2][j], p[3][j]);
+        make_float4(as_factor<T>(p[0][j]), as_factor<T>(p[1][j]), as_factor<T>(p[2][j]), as_factor<T>(p[3][j]));
 }
 
 // sums[i][c] += p times X in row 4 y + i, column owned_column(c), where column 0 of X is `begin` of `dim`. With
 // `masked` only pairs for which sees(row of A, row of B) is true are multiplied: 0 times infinity would be NaN.
-template <int C, class Sees>
-__device__ inline void accumulate(Tile<C>& tile, Rows x, uint32_t begin, uint32_t dim, float (&sums)[4][C], bool masked,
-                                  Sees sees) {
+template <int C, class T, class Sees>
+__device__ inline void accumulate(Tile<C>& tile, Rows<T> x, uint32_t begin, uint32_t dim, float (&sums)[4][C],
+                                  bool masked, Sees sees) {
   constexpr uint32_t width = Tile<C>::width;
   for (uint32_t half = 0; half < kPairs; half += kStep) {
     if (half >= x.count) return;
     __syncthreads();
     for (uint32_t e = threadIdx.x; e < kStep * width; e += kThreads) {
       const uint32_t row = half + e / width, column = begin + e % width;
-      tile.right[e / width][e % width] = row < x.count && column < dim ? x.data[row * x.stride + column] : 0.0f;
+      tile.right[e / width][e % width] = row < x.count && column < dim ? number(x.data[row * x.stride + column]) : 0.0f;
     }
     __syncthreads();
     const auto step = [&](uint32_t b, auto keep) {
@@ -127,30 +145,29 @@ __device__ inline void accumulate(Tile<C>& tile, Rows x, uint32_t begin, uint32_
   }
 }
 
-// y[row][column] = factor * sums, for rows below `count` and columns begin .. below dim.
+// y[at + row * stride + column] = factor * sums, for rows below `count` and columns begin .. below dim.
 template <int C>
-__device__ inline void store_rows(const float (&sums)[4][C], float factor, float* y, size_t stride, uint32_t count,
-                                  uint32_t begin, uint32_t dim) {
+__device__ inline void store_rows(const float (&sums)[4][C], float factor, Out y, size_t at, size_t stride,
+                                  uint32_t count, uint32_t begin, uint32_t dim) {
 #pragma unroll
   for (uint32_t i = 0; i < 4; i++) {
     const uint32_t row = 4 * thread_y() + i;
 #pragma unroll
     for (uint32_t c = 0; c < C; c++) {
       const uint32_t column = begin + owned_column<C>(c);
-      if (row < count && column < dim) y[row * stride + column] = sums[i][c] * factor;
+      if (row < count && column < dim) y.put(at + row * stride + column, sums[i][c] * factor);
     }
   }
 }
 
-// The C that suits a head of this width.
-template <class F>
+// The C that suits a head of this width. Narrow heads of bf16 are left to the tensor cores.
+template <class T, class F>
 void by_head(uint32_t dim, F&& pick) {
-  if (dim <= 32)
-    pick(std::integral_constant<int, 2>{});
-  else if (dim <= 64)
-    pick(std::integral_constant<int, 4>{});
-  else
-    pick(std::integral_constant<int, 8>{});
+  if constexpr (std::is_same_v<T, float>) {
+    if (dim <= 32) return pick(std::integral_constant<int, 2>{});
+    if (dim <= 64) return pick(std::integral_constant<int, 4>{});
+  }
+  pick(std::integral_constant<int, 8>{});
 }
 
 }  // namespace sweetspot::cuda

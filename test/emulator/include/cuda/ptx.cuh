@@ -88,6 +88,11 @@ inline uint32_t round_tf32(float x) {
   return (bits + 0x1000u) & 0xffffe000u;
 }
 
+inline float exp2_fast(float x) {
+  const float y = std::exp2(x);
+  return y < 0x1p-126f ? 0.0f : y;
+}
+
 // A warp's product of K values a lane brings; pairs of 16 bits when Pairs.
 struct EmulatedMma {
   float* c;
