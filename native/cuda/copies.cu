@@ -99,7 +99,8 @@ uint32_t either(Op op, uint32_t multiplied) {
 
 // Whether what a row makes may be rounded to bf16: sums of products of bf16 numbers.
 bool makes_results(Op op, uint32_t multiplied) {
-  return multiplied != 0 && (op == Op::gemm || op == Op::grouped_gemm || op == Op::attention || op == Op::attention_backward);
+  return multiplied != 0 &&
+         (op == Op::gemm || op == Op::grouped_gemm || op == Op::attention || op == Op::attention_backward);
 }
 
 // Eight numbers at a time; places of copies are aligned.

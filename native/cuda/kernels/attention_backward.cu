@@ -23,8 +23,7 @@ struct Operands : Heads {
 };
 
 // delta = rowsum(dy y), a warp for each row and head.
-__global__ void __launch_bounds__(kThreads)
-    delta_kernel(Fault fault, Heads all, In dy, In y, float* delta) {
+__global__ void __launch_bounds__(kThreads) delta_kernel(Fault fault, Heads all, In dy, In y, float* delta) {
   if (fault.failed()) return;
   const size_t item = Team<32>::row(), row = item / all.heads;
   if (row >= static_cast<size_t>(all.batch) * all.time) return;
