@@ -31,9 +31,11 @@ __device__ inline uint32_t shared_address(const void* shared) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
 }
 
-// Asynchronous copies of a thread (sm_80): `bytes` of 16 (or 4) are read, the rest becomes 0.
+// Asynchronous copies of a thread (sm_80): `bytes` of 16 (or 4) are read, the rest becomes 0. The wide ones bring the
+// whole line of 128 bytes into the L2 cache.
 __device__ inline void copy_async_16(void* shared, const void* global, int bytes) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes)
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
+               "r"(bytes)
                : "memory");
 }
 __device__ inline void copy_async_4(void* shared, const void* global, int bytes) {

@@ -21,6 +21,7 @@ constexpr uint32_t kSumCost = 256;
 constexpr uint32_t kPartCost = 4;
 constexpr uint32_t kSumThreads = 256;
 constexpr uint32_t kSumBlocks = 2048;
+constexpr uint32_t kAtOnce = 4;  // loads under way
 
 uint64_t tiles(const Product& p, uint32_t size) {
   return uint64_t{p.batch} * ceil_div(p.m, size) * ceil_div(p.n, size);
@@ -62,8 +63,14 @@ __global__ void __launch_bounds__(kSumThreads) sum_parts_kernel(Fault fault, Pro
     for (uint32_t quad = blockIdx.x * kSumThreads + threadIdx.x; quad < quads; quad += gridDim.x * kSumThreads) {
       const float* from = split.sums + what.slot * size + size_t{quad} * 4;
       float4 sum{0, 0, 0, 0};
-#pragma unroll 8
-      for (uint32_t part = 0; part < what.parts; part++) sum = add4(sum, load4(from + part * size));
+      for (uint32_t part = 0; part < what.parts; part += kAtOnce) {
+        float4 x[kAtOnce];
+#pragma unroll
+        for (uint32_t j = 0; j < kAtOnce; j++)
+          x[j] = part + j < what.parts ? load4(from + (part + j) * size) : float4{0, 0, 0, 0};
+#pragma unroll
+        for (uint32_t j = 0; j < kAtOnce; j++) sum = add4(sum, x[j]);
+      }
       const uint32_t row = quad / wide, col = quad % wide * 4;
       finish_some(p, what.entry * p.stride_c + row * p.ldc + col, col, sum);
     }

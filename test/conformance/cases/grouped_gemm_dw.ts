@@ -30,6 +30,15 @@ export const cases = defineCases({
       inputs: { offsets: () => [0, 0, 0, 20, 20] },
       label: 'one full group',
     },
+    // A group whose sum a device may cut into parts that others' are not.
+    ...[0, 1].map(
+      (precision): CaseEntry<'grouped_gemm_dw'> => ({
+        dims: { groups: 5, rows: 1300, m: 18, n: 21, precision },
+        with: precision === 1 ? ['count'] : [],
+        inputs: { offsets: () => [0, 100, 100, 1290, 1300, 1300], count: () => [4] },
+        label: 'a long group',
+      }),
+    ),
     ...[0, 1, 2, 4].map((count): CaseEntry<'grouped_gemm_dw'> => {
       const rows = 20 * count;
       const offsets = () => [0, 20, 40, 60, 80].map((end) => Math.min(end, rows));
