@@ -16,7 +16,7 @@ constexpr int kWgmmaDepth = 64;  // k a stage: lines of 128 bytes
 constexpr int kConsumers = 2;    // warpgroups
 constexpr int kWgmmaThreads = 128 * (kConsumers + 1);
 // Of 168 that each thread of 384 begins with: the sums of a thread that multiplies are 128 of them.
-constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
+constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
 
 template <int Columns>
 struct WgmmaShape {
