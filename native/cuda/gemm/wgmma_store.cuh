@@ -34,7 +34,7 @@ __device__ inline void add_row(float (&sum)[Columns / 2], int first, int last, c
 #pragma unroll
   for (int j = 0; j < Columns / 8; j++) {
     // At most this many loads are under way, or registers run out.
-    if (j % 16 == 0) __syncwarp();
+    if (j % (pairs ? 16 : 8) == 0) __syncwarp();
     const uint32_t at = col + 8 * j;
     const float2 x = pairs ? *reinterpret_cast<const float2*>(from + min(at, n - 2))
                            : make_float2(from[min(at, n - 1)], from[min(at + 1, n - 1)]);
