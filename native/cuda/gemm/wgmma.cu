@@ -18,7 +18,7 @@ namespace {
 constexpr uint64_t kSide = SWEETSPOT_WGMMA_SIDE;
 
 // How a product is cut up, by a model of the time that it takes. The model's machine has the multiprocessors of an H100
-// whichever runs it, because results may depend on shapes alone.
+// whichever runs it, because results may depend on shapes alone. Its figures are estimates, not yet measured ones.
 struct Cut {
   uint32_t columns = 0, splits = 1;
   double cycles = 0;

@@ -15,8 +15,8 @@ namespace sweetspot::cuda {
 constexpr int kWgmmaDepth = 64;  // k a stage: lines of 128 bytes
 constexpr int kConsumers = 2;    // warpgroups
 constexpr int kWgmmaThreads = 128 * (kConsumers + 1);
-// Of 168 that each thread of 384 begins with: the sums of a thread that multiplies are 128 of them.
-constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
+// Each of 384 threads begins with 168. One that multiplies holds 128 sums and needs more; three groups share as many.
+constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
 
 template <int Columns>
 struct WgmmaShape {
@@ -134,12 +134,13 @@ __device__ inline void clear_lines(uint8_t* boxes, uint32_t depth) {
       *reinterpret_cast<uint4*>(boxes + i * kWgmmaDepth * 128 + depth * 128 + piece * 16) = {0, 0, 0, 0};
 }
 
+// The ring of stages, as one side goes around it.
 template <class Shape>
 struct WgmmaStages {
   uint8_t* memory;
   MemoryBarrier* full;
   MemoryBarrier* empty;
-  uint32_t stage = 0, parity = 0;  // the next one of either side
+  uint32_t stage = 0, parity = 0;  // the next one, and the phase that it is in
 
   __device__ explicit WgmmaStages(uint8_t* shared)
       : memory(shared),
@@ -247,12 +248,14 @@ __global__ void __launch_bounds__(kWgmmaThreads, 1)
     ring.init();
   }
   __syncthreads();
-  if (threadIdx.x < 128) {
+  // From one lane, so that the compiler sees that a warp agrees.
+  const uint32_t group = __shfl_sync(0xffffffffu, threadIdx.x / 128, 0);
+  if (group == 0) {
     give_registers<kProducerRegisters>();
     if (threadIdx.x == 0) fetch_tiles<Shape, KMajorA, KMajorB>(ring, &map_a, &map_b, p, split, tiles);
   } else {
     take_registers<kConsumerRegisters>();
-    multiply_tiles<Shape, KMajorA, KMajorB>(ring, threadIdx.x / 128 - 1, output, p, split, tiles);
+    multiply_tiles<Shape, KMajorA, KMajorB>(ring, group - 1, output, p, split, tiles);
   }
 }
 

@@ -26,12 +26,24 @@ struct WgmmaTarget {
 // lie swizzled, as the copy engine reads them.
 constexpr int kBoxBytes = 16 * 128, kTurnBytes = 2 * kBoxBytes;
 
-__device__ inline float2 load_pair(const float* from, int left, bool aligned) {
-  if (aligned && left >= 2) return *reinterpret_cast<const float2*>(from);
-  return {left > 0 ? from[0] : 0, left > 1 ? from[1] : 0};
+// Adds what `from` has for the columns of a lane, `col` and the next of each eight. Columns outside are not stored:
+// they take numbers from inside, so that no load waits for a branch.
+template <int Columns>
+__device__ inline void add_row(float (&sum)[Columns / 2], int first, int last, const float* from, uint32_t col,
+                               uint32_t n, bool pairs) {
+#pragma unroll
+  for (int j = 0; j < Columns / 8; j++) {
+    // At most this many loads are under way, or registers run out.
+    if (j % (pairs ? 16 : 8) == 0) __syncwarp();
+    const uint32_t at = col + 8 * j;
+    const float2 x = pairs ? *reinterpret_cast<const float2*>(from + min(at, n - 2))
+                           : make_float2(from[min(at, n - 1)], from[min(at + 1, n - 1)]);
+#pragma unroll
+    for (int r = first; r <= last; r++) sum[4 * j + 2 * r] += x.x, sum[4 * j + 2 * r + 1] += x.y;
+  }
 }
 
-// Lanes hold rows `row` and 8 more, of each eight columns `col` and the next.
+// Lanes hold rows `row` and 8 more.
 template <int Columns>
 __device__ inline void finish_sums(float (&sum)[Columns / 2], const WgmmaTarget& to, uint32_t row, uint32_t end,
                                    uint32_t col, uint32_t n) {
@@ -39,26 +51,17 @@ __device__ inline void finish_sums(float (&sum)[Columns / 2], const WgmmaTarget&
 #pragma unroll
     for (int i = 0; i < Columns / 2; i++) sum[i] *= to.alpha;
   }
-  if (to.bias != nullptr) {
-#pragma unroll
-    for (int j = 0; j < Columns / 8; j++) {
-      const float2 x = load_pair(to.bias + col + 8 * j, static_cast<int>(n) - static_cast<int>(col + 8 * j), true);
-#pragma unroll
-      for (int r = 0; r < 2; r++) sum[4 * j + 2 * r] += x.x, sum[4 * j + 2 * r + 1] += x.y;
-    }
-  }
+  const bool even = n % 2 == 0, pairs = even && to.ld % 2 == 0 && to.at % 2 == 0;
+  const auto both = [&](int first, int last, const float* from, bool pairs) {
+    if (pairs)
+      add_row<Columns>(sum, first, last, from, col, n, true);
+    else
+      add_row<Columns>(sum, first, last, from, col, n, false);
+  };
+  if (to.bias != nullptr) both(0, 1, to.bias, even);
   if (to.add != nullptr) {
-    const bool aligned = to.ld % 2 == 0 && to.at % 2 == 0;
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-      const float* from = to.add + to.at + (row + 8 * r) * to.ld + col;
-      if (row + 8 * r >= end) continue;
-#pragma unroll
-      for (int j = 0; j < Columns / 8; j++) {
-        const float2 x = load_pair(from + 8 * j, static_cast<int>(n) - static_cast<int>(col + 8 * j), aligned);
-        sum[4 * j + 2 * r] += x.x, sum[4 * j + 2 * r + 1] += x.y;
-      }
-    }
+    both(0, 0, to.add + to.at + min(row, end - 1) * to.ld, pairs);
+    both(1, 1, to.add + to.at + min(row + 8, end - 1) * to.ld, pairs);
   }
 }
 
