@@ -177,7 +177,8 @@ __device__ inline float safe_shift(float maximum) {
   return maximum == -INFINITY ? 0.0f : maximum;
 }
 
-// y[o, i] = alpha * sum over j of x[o, j, i] (+ add, unless nullptr; y may be add). x: (outer, n, inner). In reduce.cu.
+// y[o, i] = alpha * sum over j of x[o, j, i] (+ add, unless nullptr; y may be add). x: (outer, n, inner), beginning at
+// a multiple of 16 bytes, as do add and y unless inner is 1. In reduce.cu.
 void sum_axis(Launch& l, const float* x, size_t outer, size_t n, size_t inner, float alpha, const float* add, float* y);
 
 }  // namespace sweetspot::cuda
