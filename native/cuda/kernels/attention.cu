@@ -1,4 +1,4 @@
-// Causal attention, forward, and decoding with a cache; the products of attention_bf16.cu are not made here. Flash
+// Causal attention, forward, and decoding with a cache; heads of bf16 up to 128 wide are attention_bf16.cu's. Flash
 // style: a block owns 64 queries of one head and walks over the keys in tiles of 64 with a running maximum and sum, so
 // scores exist only as one tile. A few new tokens against a long cache would leave most of the machine idle: there the
 // cache is cut into pieces of 256 keys, each with a block and a softmax of its own, and a second kernel joins the

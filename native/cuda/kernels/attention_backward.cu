@@ -2,7 +2,8 @@
 //   p = exp(scale q k^T - lse)   dv = p^T dy   ds = p (dy v^T - rowsum(dy y))   dq = scale ds k   dk = scale ds^T q
 // One kernel owns 64 keys of a key head and walks over the queries that see them, of all query heads that read it: dk
 // and dv. Another owns 64 queries of a head and walks over the keys that they see: dq. Both make the scores of a tile,
-// which costs less than adding up dq between blocks in an order that changes from run to run.
+// which costs less than adding up dq between blocks in an order that changes from run to run. Heads of bf16 up to 128
+// wide have kernels of their own (attention_backward_bf16.cuh).
 #include "cuda/kernels/attention_tile.cuh"
 
 namespace sweetspot::cuda {

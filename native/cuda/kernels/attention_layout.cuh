@@ -41,7 +41,8 @@ struct Heads {
 #endif
 };
 
-// A launch of tensor core kernels for heads of this width; false where there is none, and the general kernels are used.
+// Launch the kernels for tensor cores; false where there are none for heads this wide and the general ones are to be
+// used.
 bool attention_bf16(Launch& l, const AttentionRow& row);
 bool attention_backward_bf16(Launch& l, const AttentionBackwardRow& row, const float* delta);
 
