@@ -52,6 +52,8 @@ export const cases = defineCases({
       label: 'infinite',
     },
     { dims: { batch: 1, time: 300, heads: 4, kvHeads: 1, headDim: 32, precision } },
+    // Wide heads, and keys that a whole tile of later queries sees.
+    ...[64, 128].map((headDim) => ({ dims: { batch: 1, time: 200, heads: 2, kvHeads: 1, headDim, precision } })),
     // Several key tiles on every ISA, and tails in all of them.
     { dims: { batch: 1, time: 603, heads: 2, kvHeads: 2, headDim: 20, precision } },
     { dims: { batch: 4, time: 256, heads: 4, kvHeads: 2, headDim: 32, precision }, large: true },
