@@ -3,6 +3,7 @@
 // later by the planner (ts/program/plan.ts), which knows when each value is used for the last time.
 //
 // Gradients accumulate inside the kernels: `grad(x)` says where the next contribution goes and what it must be added to.
+import type { Backend } from '../backend/backend.js';
 import { SweetspotError } from '../backend/errors.js';
 import type { OpRows } from '../backend/ops.gen.js';
 import { OPS, type OpName } from '../backend/ops.gen.js';
@@ -52,6 +53,9 @@ export class Tape {
   readonly #gradients = new Map<object, Tensor>();
   readonly #written = new Set<Tensor>();
   #temporaries = 0;
+
+  /** `device`: what the rows are for. Ops may cut their work up to suit it; what they compute stays the same. */
+  constructor(readonly device: Backend['name'] = 'cpu') {}
 
   /** A new temporary. */
   temporary(

@@ -1,6 +1,7 @@
 // The output layer and its loss, in chunks of rows, so that (N, V) logits never exist at once. The loss ends every training
 // Program and the gradient that reaches it is known (a scale), so each chunk leaves its gradients behind as it passes.
 import { expectWidth, tape } from '../autograd/tape.js';
+import type { Backend } from '../backend/backend.js';
 import { rowsOf, sliceRows, type Tensor } from '../tensor/tensor.js';
 import { emitGemm } from './matmul.js';
 import { softCap } from './soft_cap.js';
@@ -9,10 +10,12 @@ import type { Taught } from './teacher.js';
 /**
  * Rows a chunk, a multiple of 16 because rows must start at 64-byte places. 4 MiB of logits stay in the last-level cache
  * between the kernels of a chunk; but every chunk adds to the whole gradient of w, and fewer than 256 rows do not repay
- * reading and writing it, so a large vocabulary takes up to 32 MiB.
+ * reading and writing it, so a large vocabulary takes up to 32 MiB. No cache of a GPU holds a chunk that fills it: there
+ * the gradient of w is what counts, and chunks take up to 512 MiB.
  */
-export function chunkRows(rows: number, vocab: number): number {
+export function chunkRows(rows: number, vocab: number, device: Backend['name']): number {
   const fitting = (bytes: number) => Math.floor(bytes / (4 * vocab) / 16) * 16;
+  if (device === 'cuda') return Math.min(rows, Math.max(16, fitting(512 << 20)));
   return Math.min(rows, Math.max(16, fitting(4 << 20), Math.min(256, fitting(32 << 20))));
 }
 
@@ -44,7 +47,7 @@ export function linearCrossEntropy(
   const ids = { ...targets, shape: [rows] };
   const loss = t.temporary([rows], { name: 'loss' });
   const dx = scale !== undefined && x.requiresGrad ? t.grad(flat).out : undefined;
-  const chunk = chunkRows(rows, vocab);
+  const chunk = chunkRows(rows, vocab, t.device);
   for (let begin = 0; begin < rows; begin += chunk) {
     const count = Math.min(chunk, rows - begin);
     const part = sliceRows(flat, begin, count);

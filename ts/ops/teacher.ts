@@ -28,7 +28,7 @@ export function topTokens(x: Tensor, w: Tensor, k: number, temperature: number, 
   const flat = { ...x, shape: [rows, cols] };
   const ids = t.temporary([rows, k], { dtype: 'i32', name: 'ids' });
   const p = t.temporary([rows, k], { name: 'p' });
-  const chunk = chunkRows(rows, vocab);
+  const chunk = chunkRows(rows, vocab, t.device);
   for (let begin = 0; begin < rows; begin += chunk) {
     const count = Math.min(chunk, rows - begin);
     const product = t.temporary([count, vocab], { name: 'logits' });

@@ -33,7 +33,7 @@ export class Program {
 
   /** Records `body` (synchronous, straight-line) and compiles it. */
   static record(backend: Backend, name: string, body: (tape: Tape) => void): Program {
-    const tape = new Tape();
+    const tape = new Tape(backend.name);
     onTape(tape, () => body(tape));
     const plan = planMemory(tape.rows, tape.outputs.values());
     const arena = backend.alloc(plan.arenaBytes);
