@@ -117,7 +117,9 @@ __global__ void __launch_bounds__(kThreads) round_kernel(Fault fault, const floa
   }
 }
 
-bool overlaps(const Range& r, const Copy& c) {
+// `c` is a Copy or a Range.
+template <class T>
+bool overlaps(const Range& r, const T& c) {
   return r.buffer == c.buffer && r.begin < c.end && c.begin < r.end;
 }
 bool inside(const Range& r, const Copy& c) {
@@ -127,6 +129,13 @@ bool covers(const Range& r, const Copy& c) {
   return r.buffer == c.buffer && r.begin <= c.begin && c.end <= r.end;
 }
 
+// What is left of numbers that were written over in part. Their float32 form is needed only if somebody reads it, and
+// most often nobody does: a planner of memory gives the places of dead numbers to others.
+struct Remains {
+  uint32_t copy;
+  Range range;
+};
+
 class Planner {
  public:
   Planner(const SweetspotCudaProgram& program, Matmul matmul) : program_(program), matmul_(matmul) {}
@@ -134,10 +143,13 @@ class Planner {
   CopyPlan plan() {
     plan_.rows.resize(program_.rows);
     for (uint32_t row = 0; row < program_.rows; row++) walk(row);
-    // What a run leaves behind may be what the next one begins with.
-    for (uint32_t id : live_)
-      for (const Range& range : carried_)
-        if (overlaps(range, plan_.copies[id])) plan_.copies[id].kept = true;
+    // What a run leaves behind is read by others, or is what the next one begins with.
+    for (size_t k = 0; k < program_.kept_count; k++)
+      carried_.push_back({program_.arena, program_.kept[2 * k], program_.kept[2 * k + 1]});
+    for (const Range& range : carried_) {
+      keep(range);
+      keep_remains(range);
+    }
     for (uint32_t i = 0; i < plan_.copies.size(); i++) decide(i);
     place();
     return std::move(plan_);
@@ -154,7 +166,10 @@ class Planner {
       if (role == Role::out) return;
       const bool factor = (multiplied >> i & 1) != 0, either_form = (taken >> i & 1) != 0;
       Copy* made = holder(range);
-      if (made == nullptr) carried_.push_back(range);
+      if (made == nullptr) {
+        carried_.push_back(range);
+        keep_remains(range);
+      }
       if (factor) multiply(row, range, w[2 + 2 * i]);
       if (either_form && made != nullptr)
         made->reads.push_back({row, w[2 + 2 * i]});
@@ -167,9 +182,16 @@ class Planner {
       for (uint32_t id : live_) {
         Copy& copy = plan_.copies[id];
         if (!overlaps(range, copy)) continue;
-        if (!whole || !covers(range, copy)) copy.kept = true;
+        if (!whole)
+          copy.kept = true;
+        else if (!copy.kept && !covers(range, copy))
+          remains_.push_back({id, {copy.buffer, copy.begin, copy.end}});
         if (copy.last == row || (!copy.reads.empty() && copy.reads.back().row == row)) copy.reused = true;
       }
+      if (!whole)
+        keep_remains(range);
+      else
+        write_over(range);
       const auto over = [&](uint32_t id) { return overlaps(range, plan_.copies[id]); };
       live_.erase(std::remove_if(live_.begin(), live_.end(), over), live_.end());
       plan_.copies[add(row, range, true)].result = makes_results(op, multiplied);
@@ -187,8 +209,6 @@ class Planner {
     Copy copy{range.buffer, range.begin, range.end, row, row};
     copy.written = written;
     copy.kept = !written || range.buffer != program_.arena;
-    for (size_t k = 0; k < program_.kept_count; k++)
-      if (range.begin < program_.kept[2 * k + 1] && program_.kept[2 * k] < range.end) copy.kept = true;
     plan_.copies.push_back(copy);
     live_.push_back(static_cast<uint32_t>(plan_.copies.size() - 1));
     return live_.back();
@@ -197,6 +217,25 @@ class Planner {
   void keep(const Range& range) {
     for (uint32_t id : live_)
       if (overlaps(range, plan_.copies[id])) plan_.copies[id].kept = true;
+  }
+
+  void keep_remains(const Range& range) {
+    for (const Remains& left : remains_)
+      if (overlaps(range, left.range)) plan_.copies[left.copy].kept = true;
+  }
+
+  void write_over(const Range& range) {
+    std::vector<Remains> all;
+    for (const Remains& left : remains_) {
+      const auto [buffer, begin, end] = left.range;
+      if (!overlaps(range, left.range)) {
+        all.push_back(left);
+        continue;
+      }
+      if (begin < range.begin) all.push_back({left.copy, {buffer, begin, range.begin}});
+      if (range.end < end) all.push_back({left.copy, {buffer, range.end, end}});
+    }
+    remains_ = std::move(all);
   }
 
   void multiply(uint32_t row, const Range& range, uint32_t offset) {
@@ -277,7 +316,8 @@ class Planner {
   const Matmul matmul_;
   CopyPlan plan_;
   std::vector<uint32_t> live_;
-  std::vector<Range> carried_;  // read, though no row before wrote all of it at once
+  std::vector<Remains> remains_;
+  std::vector<Range> carried_;  // read after a run, or though no row before wrote all of it at once
 };
 
 }  // namespace
