@@ -26,8 +26,8 @@ __device__ void split_row(uint2 x, uint32_t (&parts)[1][2]) {
 // 16 M groups by 8 N slices: chunk after chunk within a range, so that the next finds the numbers in the L2 cache.
 template <int M, int N, class D, class T>
 __global__ void __launch_bounds__(kDotThreads, 3)
-    dot_kernel(Fault fault, const D* dw, const T* t, const int32_t* count, float* partial, const float* adds,
-               float* ds, uint32_t room, uint32_t slices, size_t size) {
+    dot_kernel(Fault fault, const D* dw, const T* t, const int32_t* count, float* partial, const float* adds, float* ds,
+               uint32_t room, uint32_t slices, size_t size) {
   uint32_t groups;
   if (fault.stopped() || !present(fault, count, room, groups)) return;
   constexpr int kLeft = sizeof(D) == 4 ? 3 : 1, kRight = sizeof(T) == 4 ? 3 : 1;  // parts
@@ -108,7 +108,8 @@ __global__ void __launch_bounds__(kDotThreads, 3)
             if (g >= groups || r >= slices) continue;
             const T* from = t + (column / kTile * slices + r) * kTile + column % kTile;
 #pragma unroll 1
-            for (uint32_t i = 0; i < kColumns; i++) sums[e] = fmaf(widen(dw[g * size + column + i]), widen(from[i]), sums[e]);
+            for (uint32_t i = 0; i < kColumns; i++)
+              sums[e] = fmaf(widen(dw[g * size + column + i]), widen(from[i]), sums[e]);
           }
         }
         __syncwarp();

@@ -98,9 +98,9 @@ __device__ inline float widen(float x) {
 }
 
 // The large factor: kColumns columns of up to kTerms rows in a warp's registers. T: float, or uint16_t that holds bf16.
-// A lane loads kWide columns, by default 16 bytes, of every row it has; eight lanes read a row. Of a product a lane gets
-// rows lane / 4 and 8 more, and two runs of kWide columns, run(0) and run(1): sums[j][2 i + h] is row i, column j of run
-// h. Lanes take their columns in an order that puts the same run of neighbouring lanes side by side.
+// A lane loads kWide columns, by default 16 bytes, of every row it has; eight lanes read a row. Of a product a lane
+// gets rows lane / 4 and 8 more, and two runs of kWide columns, run(0) and run(1): sums[j][2 i + h] is row i, column j
+// of run h. Lanes take their columns in an order that puts the same run of neighbouring lanes side by side.
 template <class T, uint32_t Wide = 16 / sizeof(T)>
 struct Strip {
   static constexpr uint32_t kWide = Wide, kColumns = 8 * kWide;
