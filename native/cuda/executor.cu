@@ -209,11 +209,11 @@ bool Executor::capture(const SweetspotCudaProgram& program, uint8_t* const* base
   l.matmul = matmul_;
   l.dry = true;
   l.load = true;
-  l.scratch_base = reinterpret_cast<uint8_t*>(256);
+  l.scratch_base = l.copies_base = reinterpret_cast<uint8_t*>(256);
   const CopyPlan copies = plan_copies(program, matmul_);
+  l.copies = &copies;
   if (!reserve(copies.bytes + dry_run(l, program))) return false;
   l.dry = false;
-  l.copies = &copies;
   l.copies_base = arena_.memory;
   l.scratch_base = arena_.memory + copies.bytes;
 

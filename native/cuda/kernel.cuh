@@ -146,7 +146,7 @@ struct Launch {
   float* optional(Ref ref) const { return ref.present() ? f32(ref) : nullptr; }
   // The copy of a factor that the row multiplies in bf16 (copies.h); element i of the operand is number i of it.
   const bf16* factor(Ref ref) const;
-  // An operand that copies.cu lists as one that may be in bf16.
+  // An operand that copies.cu lists as one that may be in bf16. Its form is known in the dry pass, which loads kernels.
   In in(Ref ref) const;
   // Where an output goes. Only the output that copies.cu names for the op may lack float32.
   Out out(Ref ref) const;

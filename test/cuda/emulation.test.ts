@@ -56,7 +56,7 @@ for (const [capability, seed, ops] of [
 
 test('wrong data, gradients of whole models, copies in bf16', async (t) => {
   t.timeout(600_000);
-  const args = [ava, '--timeout=10m', ...files('conformance/errors', 'models/gradient', 'cuda/copies')];
+  const args = [ava, '--timeout=10m', ...files('conformance/errors', 'models/gradient', 'cuda/copies', 'cuda/results')];
   await run(t, args, { SWEETSPOT_BACKEND: 'cuda' });
   t.pass();
 });
