@@ -292,12 +292,14 @@ bool Executor::synchronize(SweetspotCudaError* error) {
   if (fetched_->where == 0) return false;
   error->located = 1;
   error->row = static_cast<uint32_t>(fetched_->where);
-  const uint32_t low = static_cast<uint32_t>(fetched_->where >> 32) & 0xffffffu;
+  error->program = static_cast<uint32_t>(fetched_->where >> 32) & 0xffffffu;
+  uint32_t opcode = 0;  // unknown where the program has been forgotten meanwhile
   for (const auto& [id, graph] : graphs_) {
-    if ((id & 0xffffffu) != low) continue;
+    if ((id & 0xffffffu) != (error->program & 0xffffffu)) continue;
     error->program = id;
-    describe_fault(*fetched_, graph.opcodes.at(error->row), error->message, sizeof error->message);
+    opcode = graph.opcodes.at(error->row);
   }
+  describe_fault(*fetched_, opcode, error->message, sizeof error->message);
   *fetched_ = {};
   // Runs queued meanwhile have done nothing; whoever queues the next ones knows of the failure.
   check(cudaMemsetAsync(error_, 0, sizeof *error_, stream_), "clear memory");
