@@ -133,6 +133,7 @@ struct Launch {
   uint32_t row = 0;
   int sms = 1;         // multiprocessors: for grids of loops over tiles; never for what a sum adds up in which order
   bool sm90a = false;  // the device has wgmma and the copy engine, and this library the code for it
+  size_t most_shared = 227 << 10;  // memory that a block can have: 163 KiB on an A100, 99 KiB on smaller devices
   Matmul matmul = Matmul::fp32;
   bool dry = false;
   bool load = false;  // while dry: bring the kernels to the device
