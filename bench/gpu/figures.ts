@@ -221,6 +221,8 @@ figure('routing and grouped products, 64 experts', 'ahead of PyTorch eager', () 
 
 // Correct first.
 const [conformance, training] = [read('conformance.json')[0], read('training.json')];
+const suspects = read('suspects.json')[0];
+const suspected = ((suspects?.['lines'] ?? []) as { name: string; good: boolean }[]).filter(({ good }) => !good);
 const lines = (conformance?.['table'] ?? []) as { cases: number; failures: string[] }[];
 const cases = lines.reduce((sum, line) => sum + line.cases, 0);
 const wrong = lines.reduce((sum, line) => sum + line.failures.length, 0);
@@ -240,6 +242,22 @@ table(
   'Correctness',
   ['check', 'result'],
   [
+    [
+      'suspects',
+      suspects === undefined
+        ? 'not run'
+        : suspected.length === 0
+          ? 'all right'
+          : `WRONG: ${suspected.map(({ name }) => name).join('; ')}`,
+    ],
+    ...(suspects?.['wgmma'] === 'wrong' || suspects?.['wgmma'] === 'off'
+      ? [
+          [
+            'products in bf16',
+            `mma.sync: wgmma was ${suspects['wgmma'] === 'off' ? 'turned off' : 'WRONG, and left out'}`,
+          ],
+        ]
+      : []),
     ['conformance', cases === 0 ? 'not run' : `${cases - wrong} of ${cases} cases`],
     [
       'training beside the CPU, and again',

@@ -39,7 +39,9 @@ cp -r dist/ts/vendor/. .gpu/dist/ts/vendor/
 cp package.json .gpu/
 cp bench/gpu/shapes*.json .gpu/bench/gpu/
 cp bindings/*.json .gpu/bindings/
-cp native/cuda/copies.cu .gpu/native/cuda/ # read by the count of bytes
+# For the count of bytes.
+cp bench/gpu/count_bytes.c .gpu/bench/gpu/
+cp native/cuda/api.h .gpu/native/cuda/
 cp "$binaries/sweetspot.node" .gpu/build/Release/
 du -sh .gpu/*
 echo "$(du -sm .gpu | cut -f1) MiB of at most 55"

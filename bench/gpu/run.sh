@@ -4,7 +4,7 @@
 #   bash bench/gpu/run.sh part...      some of it, or of what is asked for by name alone
 # What proves correctness comes first. A part that fails or takes longer than its limit does not stop the next; all together
 # take at most $SECONDS_IN_ALL (480). run.log and JSON go to $OUT (an absolute path; default .gpu/out), 8 files at most; the
-# last thing printed is the table of figures.
+# last thing printed is the table of figures. SWEETSPOT_CUDA_WGMMA=0 leaves wgmma out; so does a verdict of `suspects`.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 OUT=${OUT:-$PWD/.gpu/out}
@@ -27,6 +27,7 @@ gpu_bench="node dist/bench/gpu/gpu_bench.js $small --append --only"
 peer="python3 ../bench/gpu/peer.py $small --append --only"
 plan=(
   "build          90 bash ../bench/gpu/build.sh"
+  "suspects       25 node dist/bench/gpu/suspects.js $small"
   "conformance   120 node dist/bench/gpu/conformance.js cuda,cuda/tf32,cuda/bf16 12 ${OPS:-}"
   "training       90 node dist/bench/gpu/training.js ${STEPS:-200} $small"
   "tests          60 env SWEETSPOT_BACKEND=cuda node node_modules/ava/entrypoints/cli.mjs --serial --timeout=40s
@@ -65,10 +66,18 @@ cd .gpu
   echo "node $(node --version), $(nproc) cores, cuBLASLt: ${SWEETSPOT_CUBLASLT:-not found}"
 } 2>&1 | tee -a "$log"
 
+# What suspects found wanting is not used by the parts behind it, nor by those that are run later.
+heed_suspects() {
+  [ -z "${SWEETSPOT_CUDA_WGMMA:-}" ] && grep -qs '"wgmma":"wrong"' "$OUT/suspects.json" || return
+  export SWEETSPOT_CUDA_WGMMA=0
+  echo "== wgmma is wrong on this device: mma.sync multiplies from here on" | tee -a "$log"
+}
+
 failed=
 part() { # name, limit, command
   local name=$1 limit=$2 left=$((deadline - SECONDS)) began=$SECONDS status
   shift 2
+  [ "$name" = suspects ] || heed_suspects
   [ "$limit" -le "$left" ] || limit=$left
   if [ "$name" = cublaslt ] && [ -z "$SWEETSPOT_CUBLASLT" ]; then
     echo "== $name: there is no libcublasLt" | tee -a "$log"

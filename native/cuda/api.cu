@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cuda/api.h"
+#include "cuda/copies.h"
 #include "cuda/executor.h"
 
 using sweetspot::cuda::Executor;
@@ -111,6 +112,10 @@ size_t dry_run(const SweetspotCudaProgram* program, uint8_t* const* bases) {
   return sweetspot::cuda::dry_run(l, *program);
 }
 
+size_t count_bytes(const SweetspotCudaProgram* program, uint32_t matmul, uint64_t* rows, uint64_t* rounding) {
+  return sweetspot::cuda::count_bytes(*program, static_cast<Matmul>(matmul), rows, rounding);
+}
+
 constexpr SweetspotCudaApi api = {SWEETSPOT_CUDA_VERSION,
                                   sizeof(SweetspotCudaApi),
                                   probe,
@@ -123,7 +128,8 @@ constexpr SweetspotCudaApi api = {SWEETSPOT_CUDA_VERSION,
                                   run,
                                   forget,
                                   synchronize,
-                                  dry_run};
+                                  dry_run,
+                                  count_bytes};
 
 }  // namespace
 

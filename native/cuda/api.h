@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SWEETSPOT_CUDA_VERSION 2u
+#define SWEETSPOT_CUDA_VERSION 3u
 
 #ifdef __cplusplus
 extern "C" {
@@ -62,6 +62,9 @@ typedef struct {
   int (*synchronize)(SweetspotCuda*, SweetspotCudaError* error);
   // Bytes of scratch memory that the rows of a program need; works without a device.
   size_t (*dry_run)(const SweetspotCudaProgram*, uint8_t* const* bases);
+  // Bytes of global memory that each row moves by the plan of bf16 copies (copies.h), and those of the kernels that
+  // round numbers for it; returns the bytes of copies apart from the buffers. Works without a device.
+  size_t (*count_bytes)(const SweetspotCudaProgram*, uint32_t matmul, uint64_t* rows, uint64_t* rounding);
 } SweetspotCudaApi;
 
 #ifdef SWEETSPOT_CUDA_BUILDING

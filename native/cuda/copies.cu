@@ -2,12 +2,10 @@
 
 #include "cuda/copies.h"
 #include "cuda/kernels/rows.cuh"
+#include "cuda/operands.h"
 
 namespace sweetspot::cuda {
 
-namespace {
-
-// Operands that a row multiplies in bf16, a bit each.
 uint32_t factors(Op op, const uint32_t* words, Matmul matmul) {
   const auto both = [&](uint32_t precision) { return precision == 1 || matmul == Matmul::bf16 ? 3u : 0u; };
   switch (op) {
@@ -25,6 +23,29 @@ uint32_t factors(Op op, const uint32_t* words, Matmul matmul) {
       return 0;
   }
 }
+
+uint32_t either(Op op, uint32_t multiplied) {
+  switch (op) {
+    case Op::attention_backward:  // dy and y, whose products are summed
+      return multiplied != 0 ? 5 : 0;
+    case Op::bank_adamw:         // dw
+    case Op::bank_mix_backward:  // dw
+    case Op::bank_sum_squares:   // dw
+    case Op::cross_entropy:      // logits
+    case Op::qk_norm:            // x
+    case Op::rms_norm_backward:  // dy
+    case Op::rope:               // x
+    case Op::swiglu:             // x
+      return 1;
+    case Op::qk_norm_backward:  // dy, x
+    case Op::swiglu_backward:   // dy, x
+      return 3;
+    default:
+      return 0;
+  }
+}
+
+namespace {
 
 // The output that an op's kernel can also, or only, write in bf16 (Launch::out); -1: none.
 int direct_output(Op op) {
@@ -81,28 +102,6 @@ bool dense(Op op, const uint32_t* words) {
   return (row.m <= 1 || row.ldc == row.n) && (row.batch <= 1 || row.strideC == uint64_t{row.m} * row.n);
 }
 
-// Operands that an op's kernel also takes in bf16 (Launch::in), a bit each.
-uint32_t either(Op op, uint32_t multiplied) {
-  switch (op) {
-    case Op::attention_backward:  // dy and y, whose products are summed
-      return multiplied != 0 ? 5 : 0;
-    case Op::bank_adamw:         // dw
-    case Op::bank_mix_backward:  // dw
-    case Op::bank_sum_squares:   // dw
-    case Op::cross_entropy:      // logits
-    case Op::qk_norm:            // x
-    case Op::rms_norm_backward:  // dy
-    case Op::rope:               // x
-    case Op::swiglu:             // x
-      return 1;
-    case Op::qk_norm_backward:  // dy, x
-    case Op::swiglu_backward:   // dy, x
-      return 3;
-    default:
-      return 0;
-  }
-}
-
 // Whether what a row makes may be rounded to bf16: sums of products of bf16 numbers.
 bool makes_results(Op op, uint32_t multiplied) {
   switch (op) {
@@ -132,12 +131,23 @@ __global__ void __launch_bounds__(kThreads) round_kernel(Fault fault, const floa
   }
 }
 
-struct Range {
-  uint32_t buffer;
-  size_t begin, end;
-  bool overlaps(const Copy& c) const { return buffer == c.buffer && begin < c.end && c.begin < end; }
-  bool inside(const Copy& c) const { return buffer == c.buffer && c.begin <= begin && end <= c.end; }
-  bool covers(const Copy& c) const { return buffer == c.buffer && begin <= c.begin && c.end <= end; }
+// `c` is a Copy or a Range.
+template <class T>
+bool overlaps(const Range& r, const T& c) {
+  return r.buffer == c.buffer && r.begin < c.end && c.begin < r.end;
+}
+bool inside(const Range& r, const Copy& c) {
+  return r.buffer == c.buffer && c.begin <= r.begin && r.end <= c.end;
+}
+bool covers(const Range& r, const Copy& c) {
+  return r.buffer == c.buffer && r.begin <= c.begin && c.end <= r.end;
+}
+
+// What is left of numbers that were written over in part. Their float32 form is needed only if somebody reads it, and
+// most often nobody does: a planner of memory gives the places of dead numbers to others.
+struct Remains {
+  uint32_t copy;
+  Range range;
 };
 
 class Planner {
@@ -147,10 +157,13 @@ class Planner {
   CopyPlan plan() {
     plan_.rows.resize(program_.rows);
     for (uint32_t row = 0; row < program_.rows; row++) walk(row);
-    // What a run leaves behind may be what the next one begins with.
-    for (uint32_t id : live_)
-      for (const Range& range : carried_)
-        if (range.overlaps(plan_.copies[id])) plan_.copies[id].kept = true;
+    // What a run leaves behind is read by others, or is what the next one begins with.
+    for (size_t k = 0; k < program_.kept_count; k++)
+      carried_.push_back({program_.arena, program_.kept[2 * k], program_.kept[2 * k + 1]});
+    for (const Range& range : carried_) {
+      keep(range);
+      keep_remains(range);
+    }
     for (uint32_t i = 0; i < plan_.copies.size(); i++) decide(i);
     place();
     return std::move(plan_);
@@ -159,31 +172,18 @@ class Planner {
  private:
   const uint32_t* words(uint32_t row) const { return program_.words + program_.starts[row]; }
 
-  template <class F>
-  void each_operand(uint32_t row, F body) const {
-    const uint32_t* w = words(row);
-    for (const OpSpec& spec : op_specs) {
-      if (spec.code != (w[0] & 0xffff)) continue;
-      for (uint32_t i = 0; i < spec.operands; i++) {
-        if (w[1 + 2 * i] == 0xffffffffu) continue;
-        const int64_t elements = spec.extent(w, i);
-        if (elements <= 0) continue;
-        const size_t begin = static_cast<size_t>(w[2 + 2 * i]) << 6;
-        const size_t bytes = static_cast<size_t>(elements) * (spec.operand[i].dtype == Dtype::raw ? 1 : 4);
-        body(i, spec.operand[i].role, Range{w[1 + 2 * i], begin, begin + bytes});
-      }
-    }
-  }
-
   void walk(uint32_t row) {
     const uint32_t* w = words(row);
     const Op op = static_cast<Op>(w[0] & 0xffff);
     const uint32_t multiplied = factors(op, w, matmul_), taken = either(op, multiplied);
-    each_operand(row, [&](uint32_t i, Role role, const Range& range) {
+    each_operand(w, [&](uint32_t i, Role role, const Range& range) {
       if (role == Role::out) return;
       const bool factor = (multiplied >> i & 1) != 0, either_form = (taken >> i & 1) != 0;
       Copy* made = holder(range);
-      if (made == nullptr) carried_.push_back(range);
+      if (made == nullptr) {
+        carried_.push_back(range);
+        keep_remains(range);
+      }
       if (factor) multiply(row, range, w[2 + 2 * i]);
       if (either_form && made != nullptr)
         made->reads.push_back({row, w[2 + 2 * i]});
@@ -191,15 +191,22 @@ class Planner {
         keep(range);
     });
     const bool whole = dense(op, w);
-    each_operand(row, [&](uint32_t, Role role, const Range& range) {
+    each_operand(w, [&](uint32_t, Role role, const Range& range) {
       if (role == Role::in) return;
       for (uint32_t id : live_) {
         Copy& copy = plan_.copies[id];
-        if (!range.overlaps(copy)) continue;
-        if (!whole || !range.covers(copy)) copy.kept = true;
+        if (!overlaps(range, copy)) continue;
+        if (!whole)
+          copy.kept = true;
+        else if (!copy.kept && !covers(range, copy))
+          remains_.push_back({id, {copy.buffer, copy.begin, copy.end}});
         if (copy.last == row || (!copy.reads.empty() && copy.reads.back().row == row)) copy.reused = true;
       }
-      const auto over = [&](uint32_t id) { return range.overlaps(plan_.copies[id]); };
+      if (!whole)
+        keep_remains(range);
+      else
+        write_over(range);
+      const auto over = [&](uint32_t id) { return overlaps(range, plan_.copies[id]); };
       live_.erase(std::remove_if(live_.begin(), live_.end(), over), live_.end());
       plan_.copies[add(row, range, true)].result = makes_results(op, multiplied);
     });
@@ -208,7 +215,7 @@ class Planner {
   // What a range of bytes is now, if it is part of what one row made.
   Copy* holder(const Range& range) {
     for (uint32_t id : live_)
-      if (Copy& copy = plan_.copies[id]; copy.written && range.inside(copy)) return &copy;
+      if (Copy& copy = plan_.copies[id]; copy.written && inside(range, copy)) return &copy;
     return nullptr;
   }
 
@@ -216,8 +223,6 @@ class Planner {
     Copy copy{range.buffer, range.begin, range.end, row, row};
     copy.written = written;
     copy.kept = !written || range.buffer != program_.arena;
-    for (size_t k = 0; k < program_.kept_count; k++)
-      if (range.begin < program_.kept[2 * k + 1] && program_.kept[2 * k] < range.end) copy.kept = true;
     plan_.copies.push_back(copy);
     live_.push_back(static_cast<uint32_t>(plan_.copies.size() - 1));
     return live_.back();
@@ -225,11 +230,30 @@ class Planner {
 
   void keep(const Range& range) {
     for (uint32_t id : live_)
-      if (range.overlaps(plan_.copies[id])) plan_.copies[id].kept = true;
+      if (overlaps(range, plan_.copies[id])) plan_.copies[id].kept = true;
+  }
+
+  void keep_remains(const Range& range) {
+    for (const Remains& left : remains_)
+      if (overlaps(range, left.range)) plan_.copies[left.copy].kept = true;
+  }
+
+  void write_over(const Range& range) {
+    std::vector<Remains> all;
+    for (const Remains& left : remains_) {
+      const auto [buffer, begin, end] = left.range;
+      if (!overlaps(range, left.range)) {
+        all.push_back(left);
+        continue;
+      }
+      if (begin < range.begin) all.push_back({left.copy, {buffer, begin, range.begin}});
+      if (range.end < end) all.push_back({left.copy, {buffer, range.end, end}});
+    }
+    remains_ = std::move(all);
   }
 
   void multiply(uint32_t row, const Range& range, uint32_t offset) {
-    auto found = std::find_if(live_.begin(), live_.end(), [&](uint32_t id) { return range.inside(plan_.copies[id]); });
+    auto found = std::find_if(live_.begin(), live_.end(), [&](uint32_t id) { return inside(range, plan_.copies[id]); });
     uint32_t id;
     if (found != live_.end()) {
       id = *found;
@@ -262,10 +286,10 @@ class Planner {
     // A copy of what lies in gaps is of older numbers, which only the kernel of ours reads.
     const int output = dense(op, words(copy.first)) ? direct_output(op) : -1;
     bool shared = false;
-    each_operand(copy.first, [&](uint32_t i, Role role, const Range& range) {
-      if (static_cast<int>(i) == output && range.covers(copy)) copy.direct = true;
+    each_operand(words(copy.first), [&](uint32_t i, Role role, const Range& range) {
+      if (static_cast<int>(i) == output && covers(range, copy)) copy.direct = true;
       // Numbers of half the size, written where others are still read.
-      if (role != Role::out && range.overlaps(copy)) shared = true;
+      if (role != Role::out && overlaps(range, copy)) shared = true;
     });
     if (!copy.direct) {
       copy.kept = true;
@@ -306,7 +330,8 @@ class Planner {
   const Matmul matmul_;
   CopyPlan plan_;
   std::vector<uint32_t> live_;
-  std::vector<Range> carried_;  // read, though no row before wrote all of it at once
+  std::vector<Remains> remains_;
+  std::vector<Range> carried_;  // read after a run, or though no row before wrote all of it at once
 };
 
 }  // namespace

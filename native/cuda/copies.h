@@ -64,6 +64,9 @@ struct CopyPlan {
 
 CopyPlan plan_copies(const SweetspotCudaProgram& program, Matmul matmul);
 
+// bytes.cu: see api.h.
+size_t count_bytes(const SweetspotCudaProgram& program, Matmul matmul, uint64_t* rows, uint64_t* rounding);
+
 struct Launch;
 // Enqueues the kernel that rounds float32 numbers into copy `id`.
 void make_copy(Launch& l, uint32_t id);

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "cuda/copies.h"
@@ -82,8 +83,11 @@ bool Executor::check(cudaError_t status, const char* what) {
 }
 
 // Asks the code that would run: a library built for sm_90 alone has nothing where sm_90a has wgmma, and one without
-// code for the device is found out here. Uses error_ before it is cleared.
+// code for the device is found out here. Uses error_ before it is cleared. SWEETSPOT_CUDA_WGMMA=0 leaves it unused,
+// should it be found wanting.
 bool Executor::find_sm90a() {
+  const char* setting = std::getenv("SWEETSPOT_CUDA_WGMMA");
+  const bool wanted = setting == nullptr || std::strcmp(setting, "0") != 0;
   int major = 0;
   if (!check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "ask the device")) return false;
   start(stream_, sm90a_kernel, 1, 1, 0, error_);
@@ -91,7 +95,7 @@ bool Executor::find_sm90a() {
       !check(cudaMemcpyAsync(fetched_, error_, sizeof *error_, cudaMemcpyDeviceToHost, stream_), "run a kernel") ||
       !check(cudaStreamSynchronize(stream_), "run a kernel"))
     return false;
-  sm90a_ = major == 9 && fetched_->value != 0;
+  sm90a_ = wanted && major == 9 && fetched_->value != 0;
   return true;
 }
 

@@ -184,3 +184,40 @@ test.serial('what a run leaves behind is there for the next', (t) =>
     half(arena, 0, rest, 288, rest),
   ]),
 );
+
+test.serial('what is left of numbers that were written over in part', (t) =>
+  holds(t, 512, (arena, rest) => [
+    mixed(64, [rest, rest, arena], [0, 64, 0]),
+    half(arena, 0, rest, 256, rest),
+    mixed(16, [rest, rest, arena], [128, 144, 0]),
+    mixed(16, [arena, rest, rest], [32, 0, 288]),
+  ]),
+);
+
+test.serial('numbers of several rows, read at once', (t) =>
+  holds(t, 512, (arena, rest) => [
+    mixed(64, [rest, rest, arena], [0, 64, 0]),
+    half(arena, 0, rest, 256, rest),
+    mixed(16, [rest, rest, arena], [128, 144, 16]),
+    mixed(48, [arena, rest, rest], [0, 0, 288]),
+  ]),
+);
+
+test.serial('what is left lies in the gaps of a product', (t) =>
+  holds(t, 512, (arena, rest) => [
+    mixed(96, [rest, rest, arena], [0, 96, 0]),
+    half(arena, 0, rest, 256, rest),
+    mixed(16, [rest, rest, arena], [128, 144, 80]),
+    half(rest, 0, arena, 0, rest, { ...gemmDims(2, 16, 4), ldc: 48 }),
+    mixed(16, [arena, rest, rest], [16, 0, 288]),
+  ]),
+);
+
+test.serial('what is left when a run ends is there for the next', (t) =>
+  holds(t, 512, (arena, rest) => [
+    mixed(16, [arena, rest, rest], [32, 0, 256]),
+    mixed(64, [rest, rest, arena], [256, 64, 0]),
+    half(arena, 0, rest, 320, rest),
+    mixed(16, [rest, rest, arena], [128, 144, 0]),
+  ]),
+);
