@@ -28,6 +28,9 @@ uint32_t either(Op op, uint32_t multiplied) {
   switch (op) {
     case Op::attention_backward:  // dy and y, whose products are summed
       return multiplied != 0 ? 5 : 0;
+    case Op::bank_adamw:         // dw
+    case Op::bank_mix_backward:  // dw
+    case Op::bank_sum_squares:   // dw
     case Op::cross_entropy:      // logits
     case Op::qk_norm:            // x
     case Op::rms_norm_backward:  // dy
@@ -50,6 +53,8 @@ int direct_output(Op op) {
     case Op::gemm:
     case Op::grouped_gemm:
       return 4;  // c
+    case Op::grouped_gemm_dw:
+      return 4;  // dw
     case Op::swiglu:
       return 1;  // y
     case Op::add:
@@ -89,7 +94,8 @@ int direct_output(Op op) {
   }
 }
 
-// Whether a row writes every number of its outputs' extents: a product may leave gaps between the rows of c.
+// Whether a row writes every number of its outputs' extents: a product may leave gaps between the rows of c. Groups
+// that do not take part count as written: what lies there is undefined.
 bool dense(Op op, const uint32_t* words) {
   if (op != Op::gemm) return true;
   const GemmRow row = GemmRow::decode(words);
@@ -98,8 +104,16 @@ bool dense(Op op, const uint32_t* words) {
 
 // Whether what a row makes may be rounded to bf16: sums of products of bf16 numbers.
 bool makes_results(Op op, uint32_t multiplied) {
-  return multiplied != 0 &&
-         (op == Op::gemm || op == Op::grouped_gemm || op == Op::attention || op == Op::attention_backward);
+  switch (op) {
+    case Op::gemm:
+    case Op::grouped_gemm:
+    case Op::grouped_gemm_dw:
+    case Op::attention:
+    case Op::attention_backward:
+      return multiplied != 0;
+    default:
+      return false;
+  }
 }
 
 // Eight numbers at a time; places of copies are aligned.
@@ -344,7 +358,7 @@ const bf16* Launch::factor(Ref ref) const {
 }
 
 In Launch::in(Ref ref) const {
-  const bf16* half = dry || copies == nullptr ? nullptr : copy_of(ref, true);
+  const bf16* half = copies == nullptr ? nullptr : copy_of(ref, true);
   return half != nullptr ? In{nullptr, half} : In{f32(ref), nullptr};
 }
 

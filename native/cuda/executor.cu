@@ -82,19 +82,20 @@ bool Executor::check(cudaError_t status, const char* what) {
   return false;
 }
 
-// Asks the code that would run: a library built for sm_90 alone has nothing where sm_90a has wgmma. Uses error_ before
-// it is cleared. SWEETSPOT_CUDA_WGMMA=0 leaves it unused, should it be found wanting.
+// Asks the code that would run: a library built for sm_90 alone has nothing where sm_90a has wgmma, and one without
+// code for the device is found out here. Uses error_ before it is cleared. SWEETSPOT_CUDA_WGMMA=0 leaves it unused,
+// should it be found wanting.
 bool Executor::find_sm90a() {
   const char* setting = std::getenv("SWEETSPOT_CUDA_WGMMA");
-  if (setting != nullptr && std::strcmp(setting, "0") == 0) return true;
+  const bool wanted = setting == nullptr || std::strcmp(setting, "0") != 0;
   int major = 0;
   if (!check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "ask the device")) return false;
-  if (major != 9) return true;
   start(stream_, sm90a_kernel, 1, 1, 0, error_);
-  if (!check(cudaMemcpyAsync(fetched_, error_, sizeof *error_, cudaMemcpyDeviceToHost, stream_), "run a kernel") ||
+  if (!check(cudaGetLastError(), "run a kernel") ||
+      !check(cudaMemcpyAsync(fetched_, error_, sizeof *error_, cudaMemcpyDeviceToHost, stream_), "run a kernel") ||
       !check(cudaStreamSynchronize(stream_), "run a kernel"))
     return false;
-  sm90a_ = fetched_->value != 0;
+  sm90a_ = wanted && major == 9 && fetched_->value != 0;
   return true;
 }
 
@@ -102,17 +103,21 @@ bool Executor::open(Matmul matmul) {
   matmul_ = matmul;
   if (!check(cudaSetDevice(0), "use device 0")) return false;
   if (!check(cudaDeviceGetAttribute(&sms_, cudaDevAttrMultiProcessorCount, 0), "ask the device")) return false;
+  if (!check(cudaDeviceGetAttribute(&most_shared_, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0), "ask the device"))
+    return false;
   if (!check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "create a stream")) return false;
   if (!check(cudaStreamCreateWithFlags(&zeroing_, cudaStreamNonBlocking), "create a stream")) return false;
   if (!check(cudaMalloc(&error_, sizeof *error_), "allocate")) return false;
   if (!check(cudaMallocHost(&fetched_, sizeof *fetched_), "pin memory")) return false;
   if (!find_sm90a()) return false;
-  if (!check(cudaMemset(error_, 0, sizeof *error_), "clear memory")) return false;
-  *fetched_ = {};
+  if (!check(cudaMemsetAsync(error_, 0, sizeof *error_, stream_), "clear memory")) return false;
   if (!check(cudaMallocHost(&staging_.memory, Staging::kBlock * Staging::kBlocks), "pin memory")) return false;
   for (cudaEvent_t& event : staging_.done)
     if (!check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "create an event")) return false;
-  return check(cudaDeviceSynchronize(), "start");
+  // Not the whole device, which must not be waited for while another backend captures a graph.
+  if (!check(cudaStreamSynchronize(stream_), "start")) return false;
+  *fetched_ = {};
+  return true;
 }
 
 Executor::~Executor() {
@@ -209,19 +214,21 @@ bool Executor::capture(const SweetspotCudaProgram& program, uint8_t* const* base
   l.program = program.id;
   l.sms = sms_;
   l.sm90a = sm90a_;
+  l.most_shared = static_cast<size_t>(most_shared_);
   l.matmul = matmul_;
   l.dry = true;
   l.load = true;
-  l.scratch_base = reinterpret_cast<uint8_t*>(256);
+  l.scratch_base = l.copies_base = reinterpret_cast<uint8_t*>(256);
   const CopyPlan copies = plan_copies(program, matmul_);
-  if (!reserve(copies.bytes + dry_run(l, program))) return false;
-  l.dry = false;
   l.copies = &copies;
+  const size_t scratch = dry_run(l, program);
+  if (!check(cudaGetLastError(), "load a kernel") || !reserve(copies.bytes + scratch)) return false;
+  l.dry = false;
   l.copies_base = arena_.memory;
   l.scratch_base = arena_.memory + copies.bytes;
 
-  // Thread-local: another thread may allocate meanwhile.
-  if (!check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "capture a graph")) return false;
+  // Relaxed: other threads may allocate meanwhile, and libraries load kernels that they have not used yet.
+  if (!check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed), "capture a graph")) return false;
   graph.opcodes.clear();
   bool enqueued = true;
   for (size_t row = 0; enqueued && row < program.rows; row++) {
@@ -233,6 +240,8 @@ bool Executor::capture(const SweetspotCudaProgram& program, uint8_t* const* base
     find_enqueue(words[0] & 0xffff)(l, words);
     for (uint32_t id : copies.rows[row].after) make_copy(l, id);
     enqueued = check(cudaGetLastError(), "launch a kernel");
+    // Nothing has run yet.
+    if (l.scratch_used > scratch) enqueued = check(cudaErrorMemoryAllocation, "find scratch memory");
     if (!enqueued) {
       error->located = 1;
       error->program = program.id;
@@ -287,12 +296,14 @@ bool Executor::synchronize(SweetspotCudaError* error) {
   if (fetched_->where == 0) return false;
   error->located = 1;
   error->row = static_cast<uint32_t>(fetched_->where);
-  const uint32_t low = static_cast<uint32_t>(fetched_->where >> 32) & 0xffffffu;
+  error->program = static_cast<uint32_t>(fetched_->where >> 32) & 0xffffffu;
+  uint32_t opcode = 0;  // unknown where the program has been forgotten meanwhile
   for (const auto& [id, graph] : graphs_) {
-    if ((id & 0xffffffu) != low) continue;
+    if ((id & 0xffffffu) != (error->program & 0xffffffu)) continue;
     error->program = id;
-    describe_fault(*fetched_, graph.opcodes.at(error->row), error->message, sizeof error->message);
+    opcode = graph.opcodes.at(error->row);
   }
+  describe_fault(*fetched_, opcode, error->message, sizeof error->message);
   *fetched_ = {};
   // Runs queued meanwhile have done nothing; whoever queues the next ones knows of the failure.
   check(cudaMemsetAsync(error_, 0, sizeof *error_, stream_), "clear memory");

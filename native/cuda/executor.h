@@ -64,6 +64,7 @@ class Executor {
   Matmul matmul_ = Matmul::fp32;
   int sms_ = 1;
   bool sm90a_ = false;
+  int most_shared_ = 0;
   cudaStream_t stream_ = nullptr;
   cudaStream_t zeroing_ = nullptr;  // of the threads that allocate
   DeviceError* error_ = nullptr;    // device memory

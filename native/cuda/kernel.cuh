@@ -133,6 +133,7 @@ struct Launch {
   uint32_t row = 0;
   int sms = 1;         // multiprocessors: for grids of loops over tiles; never for what a sum adds up in which order
   bool sm90a = false;  // the device has wgmma and the copy engine, and this library the code for it
+  size_t most_shared = 227 << 10;  // memory that a block can have: 163 KiB on an A100, 99 KiB on smaller devices
   Matmul matmul = Matmul::fp32;
   bool dry = false;
   bool load = false;  // while dry: bring the kernels to the device
@@ -146,7 +147,7 @@ struct Launch {
   float* optional(Ref ref) const { return ref.present() ? f32(ref) : nullptr; }
   // The copy of a factor that the row multiplies in bf16 (copies.h); element i of the operand is number i of it.
   const bf16* factor(Ref ref) const;
-  // An operand that copies.cu lists as one that may be in bf16.
+  // An operand that copies.cu lists as one that may be in bf16. Its form is known in the dry pass, which loads kernels.
   In in(Ref ref) const;
   // Where an output goes. Only the output that copies.cu names for the op may lack float32.
   Out out(Ref ref) const;

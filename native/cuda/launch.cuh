@@ -3,6 +3,7 @@
 #pragma once
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstdint>
 
 namespace sweetspot::cuda {
@@ -15,13 +16,16 @@ __device__ inline uint8_t* dynamic_shared() {
 }
 
 // Brings a kernel's code to the device, which CUDA does at its first use otherwise: that may be while a graph is
-// captured.
+// captured. Allows it the shared memory that no block has by default: more than 48 KiB of both kinds, of which static
+// variables take whole KiB before memory aligned so. What was allowed before stays.
 template <class... P>
 inline void load(void (*kernel)(P...), size_t shared) {
   cudaFuncAttributes attributes{};
   cudaFuncGetAttributes(&attributes, kernel);
-  if (shared > static_cast<size_t>(attributes.maxDynamicSharedSizeBytes))
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+  constexpr size_t kDefault = 48 << 10;
+  if (shared + attributes.sharedSizeBytes > kDefault)
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                         std::max(static_cast<int>(shared), attributes.maxDynamicSharedSizeBytes));
 }
 
 template <class... P, class... A>

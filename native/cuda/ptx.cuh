@@ -137,15 +137,8 @@ __device__ inline void fence_async() {
   SWEETSPOT_SM90A("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-// Bulk copies of a box of a matrix (sm_90), by one thread: box at column x, row y; parts outside the matrix become 0.
-// `shared` is 128-byte aligned, 1024 where the map swizzles.
-__device__ inline void copy_box(void* shared, const CUtensorMap* map, int x, int y, MemoryBarrier* done) {
-  SWEETSPOT_SM90A(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::
-          "r"(shared_address(shared)),
-      "l"(map), "r"(shared_address(done)), "r"(x), "r"(y)
-      : "memory");
-}
+// Bulk copies of a box of some matrices (sm_90), by one thread: box at column x, row y of matrix z; parts outside
+// become 0, and count among the bytes that come. `shared` is 128-byte aligned, 1024 where the map swizzles.
 __device__ inline void copy_box(void* shared, const CUtensorMap* map, int x, int y, int z, MemoryBarrier* done) {
   SWEETSPOT_SM90A(
       "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], "

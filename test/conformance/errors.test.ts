@@ -245,6 +245,19 @@ for (const { name, open } of devices) {
     await backend.close();
   });
 
+  test.serial(`a Program that is released before the fence says what failed on ${name}`, async (t) => {
+    const backend = open();
+    const { item } = MISTAKES[0]!;
+    const layout = layOut(item, drawInputs(item));
+    const buffer = backend.alloc(layout.image.length);
+    backend.write(buffer, 0, layout.image);
+    const program = backend.compile({ words: layout.words(buffer) });
+    backend.run(program);
+    backend.release(program);
+    await t.throwsAsync(backend.fence(), { instanceOf: SweetspotError, message: /id 7/ });
+    await backend.close();
+  });
+
   test.serial(`a read behind a failed row rejects on ${name}`, async (t) => {
     const backend = open();
     const { item } = MISTAKES[0]!;

@@ -3,14 +3,14 @@
 // of their own.
 import test, { type ExecutionContext } from 'ava';
 import { countBytes } from '../../bench/gpu/bytes.js';
-import { type Backend, cudaInfo, openBackend } from '../../ts/backend/index.js';
+import { type Backend, openBackend } from '../../ts/backend/index.js';
 import { encodeRow } from '../../ts/backend/rows.js';
 import type { Case } from '../conformance/case.js';
 import { gemmDims } from '../conformance/cases/gemm.js';
-import { CASES } from '../conformance/cases/index.js';
-import { drawInputs, sequence } from '../conformance/generators.js';
+import { drawInputs } from '../conformance/generators.js';
 import { type Layout, layOut, type Span } from '../conformance/layout.js';
 import { inPlaceChoices } from '../conformance/runner.js';
+import { after, available, bytesOf, can, numbers, type Rows, round, same, someCases } from './programs.js';
 
 /** The operand that an op can write in bf16: direct_output() of native/cuda/copies.cu. */
 const OUTPUTS = {
@@ -21,6 +21,7 @@ const OUTPUTS = {
   cross_entropy: 'dlogits',
   distill_cross_entropy: 'dlogits',
   embedding: 'y',
+  grouped_gemm_dw: 'dw',
   mul: 'y',
   qk_norm: 'y',
   qk_norm_backward: 'dx',
@@ -32,14 +33,9 @@ const OUTPUTS = {
   swiglu_backward: 'dx',
 } as const;
 
-/** Of the cases of an op, every so-manieth. */
-const STEP = 7;
-/** Bytes of the largest case that is worth the time of an emulation. */
-const MOST = 1 << 20;
 /** Columns of a product. */
 const WIDTH = 5;
 
-const available = 'name' in (cudaInfo() ?? {});
 let backend: Backend;
 
 test.before(() => {
@@ -48,57 +44,6 @@ test.before(() => {
 test.after.always(async () => {
   if (available) await backend.close();
 });
-
-/** False, and a line in the log, where there is no CUDA. */
-function can(t: ExecutionContext): boolean {
-  if (available) return true;
-  t.log('skipped: cuda is not available here');
-  t.pass();
-  return false;
-}
-
-/** Rows over the buffers of one run: the arena and one for everything else. */
-type Rows = (arena: number, rest: number) => Uint32Array[];
-
-interface Setting {
-  readonly arena: Uint8Array;
-  readonly rest: Uint8Array;
-  readonly rows: Rows;
-  /** Bytes of the arena that are read afterwards; undefined: every row is a Program of its own and has no arena. */
-  readonly kept?: readonly number[] | undefined;
-  readonly runs?: number;
-}
-
-/** Arena and rest after the runs. */
-async function after({ arena, rest, rows, kept, runs = 1 }: Setting): Promise<[Uint8Array, Uint8Array]> {
-  const [first, second] = [backend.alloc(arena.length), backend.alloc(rest.length)];
-  backend.write(first, 0, arena);
-  backend.write(second, 0, rest);
-  const words = rows(first, second);
-  const programs =
-    kept === undefined
-      ? words.map((row) => backend.compile({ words: row }))
-      : [backend.compile({ words: Uint32Array.from(words.flatMap((row) => [...row])), arena: first, kept })];
-  for (let run = 0; run < runs; run++) for (const program of programs) backend.run(program);
-  await backend.fence();
-  const images = await Promise.all([
-    backend.read(first, 0, arena.length),
-    backend.read(second, 0, rest.length),
-  ] as const);
-  for (const program of programs) backend.release(program);
-  backend.free(first);
-  backend.free(second);
-  return images;
-}
-
-function numbers(count: number, name: string): Uint8Array {
-  const random = sequence(name);
-  return new Uint8Array(Float32Array.from({ length: count }, () => 2 * random() - 1).buffer);
-}
-
-const same = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
-const bytesOf = (image: Uint8Array, { offset, bytes }: Span) => image.subarray(offset, offset + bytes);
-const round = (floats: number): number => Math.ceil(floats / 16) * 64;
 
 /**
  * The row of a layout, two products with its output `span` (as it is, and transposed), and perhaps a row that reads it.
@@ -140,12 +85,12 @@ async function compare(item: Case, output: string, host?: string): Promise<strin
   const keep = (spans: readonly Span[]) => spans.flatMap(({ offset, bytes }) => [offset, offset + bytes]);
   for (const read of [false, true]) {
     const setting = { arena: layout.image, ...withProducts(layout, span, read) };
-    const [image, results] = await after(setting);
+    const [image, results] = await after(backend, setting);
     for (const [how, kept] of [
       ['multiplied', others],
       ['kept', [...others, span]],
     ] as const) {
-      const [arena, found] = await after({ ...setting, kept: keep(kept) });
+      const [arena, found] = await after(backend, { ...setting, kept: keep(kept) });
       if (!same(results, found)) return `${how}${read ? ' and read' : ''}: another result`;
       const strange = others.find((other) => !same(bytesOf(image, other), bytesOf(arena, other)));
       if (strange !== undefined) return `${how}: ${strange.name} differs`;
@@ -163,10 +108,10 @@ async function compare(item: Case, output: string, host?: string): Promise<strin
 for (const [op, output] of Object.entries(OUTPUTS)) {
   test.serial(`${op} writes ${output} in bf16`, async (t) => {
     if (!can(t)) return;
-    const cases: readonly Case[] = CASES[op as keyof typeof OUTPUTS];
-    const chosen = cases.filter((item, i) => item.bytes < MOST && (i % STEP === 0 || i > cases.length - 30));
     const failures: string[] = [];
-    for (const item of chosen) {
+    for (const item of someCases(op as keyof typeof OUTPUTS)) {
+      // What lies where groups take no part is undefined.
+      if (item.present.includes('count')) continue;
       const hosts = inPlaceChoices(item).flatMap(([name, host]) => (name === output ? [host] : []));
       for (const host of [undefined, ...hosts]) {
         const message = await compare(item, output, host).catch((error: Error) => error.message);
@@ -181,8 +126,8 @@ for (const [op, output] of Object.entries(OUTPUTS)) {
 async function holds(t: ExecutionContext, floats: number, rows: Rows): Promise<void> {
   if (!can(t)) return;
   const setting = { arena: numbers(floats, 'arena'), rest: numbers(floats, 'rest'), rows, runs: 2 };
-  const [, want] = await after(setting);
-  const [, found] = await after({ ...setting, kept: [] });
+  const [, want] = await after(backend, setting);
+  const [, found] = await after(backend, { ...setting, kept: [] });
   t.true(same(want, found));
 }
 
@@ -229,7 +174,7 @@ test.serial('factors that begin at one place and differ in length', async (t) =>
   if (!available) return;
   // The second product has the same factors at two places.
   const setting = { arena: numbers(512, 'arena'), rest: numbers(512, 'rest'), rows, runs: 1 };
-  const [, found] = await after(setting);
+  const [, found] = await after(backend, setting);
   t.true(same(found.subarray(1024, 1152), found.subarray(1280, 1408)));
 });
 

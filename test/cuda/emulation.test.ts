@@ -45,25 +45,27 @@ for (const [capability, seed, ops] of [
   ['90', '1', ''],
   ['90', '2', 'gemm,grouped_gemm,grouped_gemm_dw,attention,attention_backward,bank_mix,bank_mix_backward,bank_adamw'],
   ['80', '3', 'gemm,grouped_gemm,grouped_gemm_dw,attention,attention_backward'],
+  // Less shared memory than most kernels of attention want for wide heads.
+  ['89', '4', 'attention,attention_backward'],
 ] as const) {
-  test.serial(`conformance on capability ${capability}, seed ${seed}: ${ops || 'every op'}`, async (t) => {
+  test(`conformance on capability ${capability}, seed ${seed}: ${ops || 'every op'}`, async (t) => {
     t.timeout(600_000);
     const given = { SWEETSPOT_EMULATOR_SM: capability, SWEETSPOT_EMULATOR_SEED: seed };
     const output = await run(t, [suite, 'cuda', '2', ops], given);
-    if (env !== undefined) t.regex(output, /\ncuda: 0 cases failed/);
+    if (env !== undefined) t.regex(output, /\ncuda: 0 of \d+ cases failed/);
   });
 }
 
-test.serial('wrong data, gradients of whole models, copies in bf16', async (t) => {
+test('wrong data, gradients of whole models, copies in bf16', async (t) => {
   t.timeout(600_000);
-  const args = [ava, '--timeout=10m', ...files('conformance/errors', 'models/gradient', 'cuda/copies')];
+  const args = [ava, '--timeout=10m', ...files('conformance/errors', 'models/gradient', 'cuda/copies', 'cuda/results')];
   await run(t, args, { SWEETSPOT_BACKEND: 'cuda' });
   t.pass();
 });
 
-test.serial('training steps give the losses of the CPU, and the same bits a second time', async (t) => {
+test('training steps give the losses of the CPU, and the same bits a second time', async (t) => {
   t.timeout(600_000);
-  await run(t, [path.join('dist', 'bench', 'gpu', 'training.js'), '--small']);
+  await run(t, [path.join('dist', 'bench', 'gpu', 'training.js'), '6', '--small']);
   t.pass();
 });
 

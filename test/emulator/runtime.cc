@@ -15,7 +15,7 @@ struct emulator_stream {
 
 namespace {
 
-// 90 is an H100, 80 an A100: which kernels are chosen depends on it.
+// 90 is an H100, 80 an A100, 89 a smaller device: which kernels are chosen depends on it.
 int capability() {
   const char* given = std::getenv("SWEETSPOT_EMULATOR_SM");
   return given == nullptr ? 90 : std::atoi(given);
@@ -31,6 +31,10 @@ cudaError_t allocate(void** memory, size_t bytes) {
 }  // namespace
 
 namespace emulator {
+size_t most_shared() {
+  return size_t{capability() == 80 ? 163u : capability() < 90 ? 99u : 227u} << 10;
+}
+
 void enqueue(cudaStream_t stream, std::function<void()> work) {
   if (stream != nullptr && stream->captures != nullptr)
     stream->captures->nodes.push_back(std::move(work));
@@ -56,7 +60,17 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  *value = attribute == cudaDevAttrMultiProcessorCount ? 4 : capability() / 10;
+  switch (attribute) {
+    case cudaDevAttrMultiProcessorCount:
+      *value = 4;
+      break;
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = capability() / 10;
+      break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      *value = static_cast<int>(emulator::most_shared());
+      break;
+  }
   return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* version) {
@@ -72,9 +86,6 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, 
   if (std::strcmp(name, "cuTensorMapEncodeTiled") != 0) return cudaErrorInvalidValue;
   *function = reinterpret_cast<void*>(cuTensorMapEncodeTiled);
   *result = cudaDriverEntryPointSuccess;
-  return cudaSuccess;
-}
-cudaError_t cudaDeviceSynchronize() {
   return cudaSuccess;
 }
 cudaError_t cudaGetLastError() {
@@ -96,10 +107,6 @@ cudaError_t cudaFree(void* memory) {
 }
 cudaError_t cudaFreeHost(void* memory) {
   return cudaFree(memory);
-}
-cudaError_t cudaMemset(void* memory, int value, size_t bytes) {
-  std::memset(memory, value, bytes);
-  return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream) {
   emulator::enqueue(stream, [=] { std::memset(memory, value, bytes); });
@@ -126,9 +133,6 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   return cudaSuccess;
 }
 // Nothing is forbidden while a stream captures.
-cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode*) {
-  return cudaSuccess;
-}
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   *graph = std::exchange(stream->captures, nullptr);
   return cudaSuccess;

@@ -27,7 +27,7 @@ export interface TestBatch {
 
 export interface TestStepOptions {
   readonly bank?: BankConfig;
-  /** Record the optimizer too. Default: gradients only. */
+  /** Record the optimizer too, which uses up the gradients of slices. Default: gradients only. */
   readonly optimizer?: AdamWSettings;
   /** Of the matrix products. Default fp32. */
   readonly precision?: Precision;
@@ -93,13 +93,16 @@ export class TestStep {
       });
       tape.emit('reduce_sum', { x: losses, y: this.loss }, { outer: 1, n: rows, inner: 1 }, { alpha: 1 / counted });
       tape.backward([]);
-      for (const { slices, dw, coefficients } of tape.bankGradients) {
-        tape.output(`dw ${slices.name}`, dw);
-        tape.output(`c ${slices.name}`, coefficients);
-        const groups = coefficients.shape[0]!;
-        this.#slices.push({ name: slices.name, groups, present: batch.count?.[0] ?? groups });
+      if (optimizer !== undefined) {
+        adamw(parameters, optimizer, this.#hyper, norm);
+      } else {
+        for (const { slices, dw, coefficients } of tape.bankGradients) {
+          tape.output(`dw ${slices.name}`, dw);
+          tape.output(`c ${slices.name}`, coefficients);
+          const groups = coefficients.shape[0]!;
+          this.#slices.push({ name: slices.name, groups, present: batch.count?.[0] ?? groups });
+        }
       }
-      if (optimizer !== undefined) adamw(parameters, optimizer, this.#hyper, norm);
     });
   }
 

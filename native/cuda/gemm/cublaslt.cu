@@ -121,14 +121,9 @@ class Call {
   bool enqueue(cudaStream_t stream, void* workspace) const {
     const float alpha = p_.alpha, beta = p_.add != nullptr ? 1.0f : 0.0f;
     void* c = p_.c.f32 != nullptr ? static_cast<void*>(p_.c.f32) : p_.c.half;
-    // It may load a kernel that it has not used yet, which a capture would otherwise forbid.
-    cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
-    cudaThreadExchangeStreamCaptureMode(&mode);
-    const Status status =
-        library_.matmul(library_.handle, descriptor_, &alpha, p_.b_half, b_, p_.a_half, a_, &beta,
-                        p_.add != nullptr ? p_.add : c, c_, c, c_, &best_.algorithm, workspace, kWorkspace, stream);
-    cudaThreadExchangeStreamCaptureMode(&mode);
-    return status == 0;
+    return library_.matmul(library_.handle, descriptor_, &alpha, p_.b_half, b_, p_.a_half, a_, &beta,
+                           p_.add != nullptr ? p_.add : c, c_, c, c_, &best_.algorithm, workspace, kWorkspace,
+                           stream) == 0;
   }
 
  private:

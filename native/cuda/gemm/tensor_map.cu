@@ -10,12 +10,15 @@ using Encode = decltype(&cuTensorMapEncodeTiled);
 
 // The driver's function, asked for by name: the library is not linked to the driver, so that it loads without one.
 Encode find_encode() {
+  constexpr const char* kName = "cuTensorMapEncodeTiled";
   void* function = nullptr;
   cudaDriverEntryPointQueryResult result;
-  constexpr unsigned kVersion = 12000;
-  if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, kVersion, cudaEnableDefault, &result) !=
-          cudaSuccess ||
-      result != cudaDriverEntryPointSuccess) {
+#if CUDART_VERSION < 12050
+  const cudaError_t status = cudaGetDriverEntryPoint(kName, &function, cudaEnableDefault, &result);
+#else
+  const cudaError_t status = cudaGetDriverEntryPointByVersion(kName, &function, 12000, cudaEnableDefault, &result);
+#endif
+  if (status != cudaSuccess || result != cudaDriverEntryPointSuccess) {
     cudaGetLastError();  // must not be found by the next launch
     return nullptr;
   }

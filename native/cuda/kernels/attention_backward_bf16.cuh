@@ -19,7 +19,9 @@ struct BackwardOperands : Heads {
 // Rows of queries or keys that a block owns.
 constexpr uint32_t kOwnRows = 128;
 
-void launch_keys_bf16(Launch& l, const BackwardOperands& o);
-void launch_queries_bf16(Launch& l, const BackwardOperands& o);
+// False where there is no such kernel for heads this wide, or no room for it: then nothing is launched. The kernel for
+// keys wants more memory than the other.
+bool launch_keys_bf16(Launch& l, const BackwardOperands& o);
+bool launch_queries_bf16(Launch& l, const BackwardOperands& o);
 
 }  // namespace sweetspot::cuda

@@ -187,8 +187,8 @@ bool attention_bf16(Launch& l, const AttentionRow& row) {
   const Heads all{row.batch, row.time, row.heads, row.kvHeads, row.headDim, row.scale};
   return by_columns(row.headDim, [&](auto width) {
     constexpr int D = decltype(width)::value;
-    launch(l, attention_kernel<D>, all.batch * all.heads * ceil_div(all.time, kQueries), kBlock, sizeof(Shared<D>),
-           l.fault(), all, l.factor(row.qkv), l.out(row.y), l.f32(row.lse));
+    return launch_where_it_fits<Shared<D>>(l, attention_kernel<D>, all.batch * all.heads * ceil_div(all.time, kQueries),
+                                           kBlock, all, l.factor(row.qkv), l.out(row.y), l.f32(row.lse));
   });
 }
 

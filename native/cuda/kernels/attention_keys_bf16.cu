@@ -208,11 +208,11 @@ __global__ void __launch_bounds__(Keys<D>::threads, 256 / Keys<D>::threads)
 
 }  // namespace
 
-void launch_keys_bf16(Launch& l, const BackwardOperands& o) {
-  by_columns(o.dim, [&](auto width) {
+bool launch_keys_bf16(Launch& l, const BackwardOperands& o) {
+  return by_columns(o.dim, [&](auto width) {
     constexpr int D = decltype(width)::value;
-    launch(l, keys_kernel<D>, o.batch * ceil_div(o.time, kOwnRows) * o.kv_heads, Keys<D>::threads,
-           sizeof(typename Keys<D>::Shared), l.fault(), o);
+    return launch_where_it_fits<typename Keys<D>::Shared>(
+        l, keys_kernel<D>, o.batch * ceil_div(o.time, kOwnRows) * o.kv_heads, Keys<D>::threads, o);
   });
 }
 

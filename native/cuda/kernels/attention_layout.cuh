@@ -41,8 +41,8 @@ struct Heads {
 #endif
 };
 
-// Launch the kernels for tensor cores; false where there are none for heads this wide and the general ones are to be
-// used.
+// Launch the kernels for tensor cores; false where there are none for heads this wide, or the device lacks the shared
+// memory, and the general ones are to be used.
 bool attention_bf16(Launch& l, const AttentionRow& row);
 bool attention_backward_bf16(Launch& l, const AttentionBackwardRow& row, const float* delta);
 

@@ -180,21 +180,23 @@ __device__ inline void store_block(const float (&c)[N][4], float upper, float lo
   }
 }
 
-// pick(width), the narrowest number of columns there are kernels for that holds `dim`; false where there is none.
+// What pick(width) returns for the narrowest number of columns there are kernels for that holds `dim`; false where
+// there is none.
 template <class F>
 bool by_columns(uint32_t dim, F&& pick) {
-  if (dim <= 16)
-    pick(std::integral_constant<int, 16>{});
-  else if (dim <= 32)
-    pick(std::integral_constant<int, 32>{});
-  else if (dim <= 64)
-    pick(std::integral_constant<int, 64>{});
-  else if (dim <= 96)
-    pick(std::integral_constant<int, 96>{});
-  else if (dim <= 128)
-    pick(std::integral_constant<int, 128>{});
-  else
-    return false;
+  if (dim <= 16) return pick(std::integral_constant<int, 16>{});
+  if (dim <= 32) return pick(std::integral_constant<int, 32>{});
+  if (dim <= 64) return pick(std::integral_constant<int, 64>{});
+  if (dim <= 96) return pick(std::integral_constant<int, 96>{});
+  if (dim <= 128) return pick(std::integral_constant<int, 128>{});
+  return false;
+}
+
+// launch() with one Shared of dynamic memory, where the device has so much; else false, and nothing is launched.
+template <class Shared, class... P, class... A>
+bool launch_where_it_fits(Launch& l, void (*kernel)(P...), uint32_t grid, uint32_t block, A... arguments) {
+  if (sizeof(Shared) > l.most_shared) return false;
+  launch(l, kernel, grid, block, sizeof(Shared), l.fault(), arguments...);
   return true;
 }
 

@@ -149,25 +149,22 @@ __global__ void __launch_bounds__(Queries<D>::threads, 2) queries_kernel(Fault f
 
 }  // namespace
 
-void launch_queries_bf16(Launch& l, const BackwardOperands& o) {
-  by_columns(o.dim, [&](auto width) {
+bool launch_queries_bf16(Launch& l, const BackwardOperands& o) {
+  return by_columns(o.dim, [&](auto width) {
     constexpr int D = decltype(width)::value;
-    launch(l, queries_kernel<D>, o.batch * ceil_div(o.time, kOwnRows) * o.heads, Queries<D>::threads,
-           sizeof(typename Queries<D>::Shared), l.fault(), o);
+    return launch_where_it_fits<typename Queries<D>::Shared>(
+        l, queries_kernel<D>, o.batch * ceil_div(o.time, kOwnRows) * o.heads, Queries<D>::threads, o);
   });
 }
 
 bool attention_backward_bf16(Launch& l, const AttentionBackwardRow& row, const float* delta) {
-  if (!by_columns(row.headDim, [](auto) {})) return false;
   const BackwardOperands o{{row.batch, row.time, row.heads, row.kvHeads, row.headDim, row.scale},
                            l.factor(row.dy),
                            l.factor(row.qkv),
                            l.f32(row.lse),
                            delta,
                            l.out(row.dqkv)};
-  launch_keys_bf16(l, o);
-  launch_queries_bf16(l, o);
-  return true;
+  return launch_keys_bf16(l, o) && launch_queries_bf16(l, o);
 }
 
 }  // namespace sweetspot::cuda

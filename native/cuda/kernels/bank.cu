@@ -15,8 +15,8 @@ namespace sweetspot::cuda {
 namespace {
 
 // Blocks of a grid for each multiprocessor, which runs some of them at a time. The step on slices keeps so much in
-// registers that three blocks of half the size are more threads than one of the usual.
-constexpr uint32_t kMixBlocks = 4, kStepThreads = 128, kStepBlocks = 9;
+// registers that three blocks of half the size, or four where dw is bf16, are more threads than one of the usual.
+constexpr uint32_t kMixBlocks = 4, kStepThreads = 128, kStepBlocks = 12;
 // Blocks of the sum of squares, of which each leaves a sum: twice two for every multiprocessor of an H100.
 constexpr uint32_t kSquareBlocks = 528;
 
@@ -27,9 +27,9 @@ __device__ size_t first_strip() {
 __device__ size_t strips_between() {
   return static_cast<size_t>(gridDim.x) * blockDim.x / 32;
 }
-template <class T>
+template <class Strip>
 uint32_t strip_blocks(size_t size, uint32_t threads, uint32_t most) {
-  const uint32_t blocks = ceil_div(size / Strip<T>::kColumns, threads / 32);
+  const uint32_t blocks = ceil_div(size / Strip::kColumns, threads / 32);
   return blocks == 0 ? 1 : blocks < most ? blocks : most;
 }
 
@@ -92,12 +92,14 @@ __global__ void __launch_bounds__(kThreads, Staged ? 2 : 1)
   }
 }
 
-// Gradients of slices: coefficients transposed times dw.
-using Gradient = Strip<float>;
+// Gradients of slices: coefficients transposed times dw. Four numbers a lane in either form of dw, so that sums of
+// squares are added up in the same order.
+template <class D>
+using Gradient = Strip<D, 4>;
 
-template <bool Staged, class T>
-__global__ void __launch_bounds__(kStepThreads, Staged ? 3 : 2)
-    bank_adamw_kernel(Fault fault, const float* dw, const float* coefficients, const int32_t* count, const float* hyper,
+template <bool Staged, class D, class T>
+__global__ void __launch_bounds__(kStepThreads, Staged ? (sizeof(D) == 4 ? 3 : 4) : 2)
+    bank_adamw_kernel(Fault fault, const D* dw, const float* coefficients, const int32_t* count, const float* hyper,
                       const float* clip, T* t, float* m, float* v, uint32_t room, uint32_t slices, size_t size,
                       float lr_scale, float decay_scale, uint32_t seed) {
   uint32_t groups;
@@ -106,11 +108,12 @@ __global__ void __launch_bounds__(kStepThreads, Staged ? 3 : 2)
   const uint4* staged = stage<Staged>(c);
   const AdamwStep step(hyper, clip, lr_scale, decay_scale);
   const StochasticRounding rounding(seed, hyper[7]);
+  using Gradient = Gradient<D>;
   for (size_t i = first_strip(); i < size / Gradient::kColumns; i += strips_between()) {
     const size_t column = i * Gradient::kColumns, begin = column / kTile * slices * kTile + column % kTile;
     Gradient strip;
     for (uint32_t row = 0; row < slices; row += 16) {
-      Slice<T> old[4];
+      Quad<T> old[4];
       float4 first[4], second[4];
       const auto read = [&] {
 #pragma unroll
@@ -118,15 +121,15 @@ __global__ void __launch_bounds__(kStepThreads, Staged ? 3 : 2)
           const uint32_t r = row + threadIdx.x % 32 / 4 + e / 2 * 8;
           const size_t at = begin + r * kTile + Gradient::run(e % 2);
           if (r >= slices) continue;
-          old[e] = *reinterpret_cast<const Slice<T>*>(t + at);
+          old[e] = *reinterpret_cast<const Quad<T>*>(t + at);
           first[e] = *reinterpret_cast<const float4*>(m + at);
           second[e] = *reinterpret_cast<const float4*>(v + at);
         }
       };
       // Asked for before the product, if that leaves registers.
       if constexpr (Staged) read();
-      Gradient::Sums sums;
-      strip.product<Staged>(sums, c, staged, dw + column, size, row);
+      typename Gradient::Sums sums;
+      strip.template product<Staged>(sums, c, staged, dw + column, size, row);
       if constexpr (!Staged) read();
 #pragma unroll
       for (uint32_t e = 0; e < 4; e++) {
@@ -143,22 +146,23 @@ __global__ void __launch_bounds__(kStepThreads, Staged ? 3 : 2)
   }
 }
 
-template <bool Staged>
+template <bool Staged, class D>
 __global__ void __launch_bounds__(kThreads, Staged ? 2 : 1)
-    bank_squares_kernel(Fault fault, const float* dw, const float* coefficients, const int32_t* count, float* partial,
+    bank_squares_kernel(Fault fault, const D* dw, const float* coefficients, const int32_t* count, float* partial,
                         uint32_t room, uint32_t slices, size_t size) {
   uint32_t groups;
   if (fault.stopped() || !present(fault, count, room, groups)) return;
   const Coefficients c{coefficients, 1, slices, slices, groups};
   const uint4* staged = stage<Staged>(c);
+  using Gradient = Gradient<D>;
   float squares = 0;
   for (size_t i = first_strip(); i < size / Gradient::kColumns; i += strips_between()) {
-    const float* x = dw + i * Gradient::kColumns;
+    const D* x = dw + i * Gradient::kColumns;
     Gradient strip;
     float own = 0;
     for (uint32_t row = 0; row < slices; row += 16) {
-      Gradient::Sums sums;
-      strip.product<Staged>(sums, c, staged, x, size, row);
+      typename Gradient::Sums sums;
+      strip.template product<Staged>(sums, c, staged, x, size, row);
 #pragma unroll
       for (uint32_t e = 0; e < 4; e++) {
         if (row + threadIdx.x % 32 / 4 + e / 2 * 8 >= slices) continue;
@@ -178,7 +182,7 @@ void bank_mix(Launch& l, const BankMixRow& row) {
   with_slices(l, row, [&](auto* t) {
     using T = std::remove_pointer_t<decltype(t)>;
     by_stage(row.groups, row.slices, [&](auto staged, size_t bytes) {
-      launch(l, mix_kernel<decltype(staged)::value, T>, strip_blocks<T>(row.size, kThreads, l.sms * kMixBlocks),
+      launch(l, mix_kernel<decltype(staged)::value, T>, strip_blocks<Strip<T>>(row.size, kThreads, l.sms * kMixBlocks),
              kThreads, bytes, l.fault(), t, l.f32(row.c), count_of(l, row), l.optional(row.s), l.out(row.w), row.groups,
              row.slices, row.size);
     });
@@ -186,25 +190,30 @@ void bank_mix(Launch& l, const BankMixRow& row) {
 }
 
 void bank_sum_squares(Launch& l, const BankSumSquaresRow& row) {
-  const uint32_t blocks = strip_blocks<float>(row.size, kThreads, kSquareBlocks);
+  const uint32_t blocks = strip_blocks<Gradient<float>>(row.size, kThreads, kSquareBlocks);
   auto* partial = static_cast<float*>(l.scratch(blocks * sizeof(float)));
-  by_stage(row.slices, row.groups, [&](auto staged, size_t bytes) {
-    launch(l, bank_squares_kernel<decltype(staged)::value>, blocks, kThreads, bytes, l.fault(), l.f32(row.dw),
-           l.f32(row.c), count_of(l, row), partial, row.groups, row.slices, row.size);
+  with_gradients(l, row.dw, [&](auto* dw) {
+    using D = std::remove_const_t<std::remove_pointer_t<decltype(dw)>>;
+    by_stage(row.slices, row.groups, [&](auto staged, size_t bytes) {
+      launch(l, bank_squares_kernel<decltype(staged)::value, D>, blocks, kThreads, bytes, l.fault(), dw, l.f32(row.c),
+             count_of(l, row), partial, row.groups, row.slices, row.size);
+    });
   });
   sum_axis(l, partial, 1, blocks, 1, 1.0f, nullptr, l.f32(row.y));
 }
 
 void bank_adamw(Launch& l, const BankAdamwRow& row) {
-  with_slices(l, row, [&](auto* t) {
+  const auto run = [&](auto* dw, auto* t) {
+    using D = std::remove_const_t<std::remove_pointer_t<decltype(dw)>>;
     using T = std::remove_pointer_t<decltype(t)>;
+    const uint32_t blocks = strip_blocks<Gradient<D>>(row.size, kStepThreads, l.sms * kStepBlocks);
     by_stage(row.slices, row.groups, [&](auto staged, size_t bytes) {
-      launch(l, bank_adamw_kernel<decltype(staged)::value, T>,
-             strip_blocks<float>(row.size, kStepThreads, l.sms * kStepBlocks), kStepThreads, bytes, l.fault(),
-             l.f32(row.dw), l.f32(row.c), count_of(l, row), l.f32(row.hyper), l.f32(row.clip), t, l.f32(row.m),
-             l.f32(row.v), row.groups, row.slices, row.size, row.lrScale, row.decayScale, row.seed);
+      launch(l, bank_adamw_kernel<decltype(staged)::value, D, T>, blocks, kStepThreads, bytes, l.fault(), dw,
+             l.f32(row.c), count_of(l, row), l.f32(row.hyper), l.f32(row.clip), t, l.f32(row.m), l.f32(row.v),
+             row.groups, row.slices, row.size, row.lrScale, row.decayScale, row.seed);
     });
-  });
+  };
+  with_slices(l, row, [&](auto* t) { with_gradients(l, row.dw, [&](auto* dw) { run(dw, t); }); });
 }
 
 }  // namespace sweetspot::cuda

@@ -24,13 +24,13 @@ __device__ void split_row(uint2 x, uint32_t (&parts)[1][2]) {
 }
 
 // 16 M groups by 8 N slices: chunk after chunk within a range, so that the next finds the numbers in the L2 cache.
-template <int M, int N, class T>
+template <int M, int N, class D, class T>
 __global__ void __launch_bounds__(kDotThreads, 3)
-    dot_kernel(Fault fault, const float* dw, const T* t, const int32_t* count, float* partial, const float* adds,
-               float* ds, uint32_t room, uint32_t slices, size_t size) {
+    dot_kernel(Fault fault, const D* dw, const T* t, const int32_t* count, float* partial, const float* adds, float* ds,
+               uint32_t room, uint32_t slices, size_t size) {
   uint32_t groups;
   if (fault.stopped() || !present(fault, count, room, groups)) return;
-  constexpr int kParts = sizeof(T) == 4 ? 3 : 1;
+  constexpr int kLeft = sizeof(D) == 4 ? 3 : 1, kRight = sizeof(T) == 4 ? 3 : 1;  // parts
   const uint32_t across = ceil_div(slices, 8 * N), chunks = ceil_div(room, 16 * M) * across;
   const uint32_t range = blockIdx.x / chunks, ranges = gridDim.x / chunks;
   const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -40,21 +40,21 @@ __global__ void __launch_bounds__(kDotThreads, 3)
   for (size_t strip = range * kDotWarps + warp; strip < size / kColumns; strip += ranges * kDotWarps) {
     const size_t column = strip * kColumns, own = column + lane % 4 * 4;
     const T* tile = t + column / kTile * slices * kTile + own % kTile;
-    float4 left[M][2][2];  // [., rows 8 apart, columns 16 apart]
-    Slice<T> right[N][2];
+    Quad<D> left[M][2][2];  // [., rows 8 apart, columns 16 apart]
+    Quad<T> right[N][2];
 #pragma unroll
     for (uint32_t step = 0; step < 2; step++) {
 #pragma unroll
       for (uint32_t i = 0; i < 2 * M; i++) {
         const uint32_t g = group + 8 * i;
-        left[i / 2][i % 2][step] = make_float4(0, 0, 0, 0);
-        if (g < groups) left[i / 2][i % 2][step] = *reinterpret_cast<const float4*>(dw + g * size + own + 16 * step);
+        left[i / 2][i % 2][step] = {};
+        if (g < groups) left[i / 2][i % 2][step] = *reinterpret_cast<const Quad<D>*>(dw + g * size + own + 16 * step);
       }
 #pragma unroll
       for (uint32_t n = 0; n < N; n++) {
         const uint32_t r = slice + 8 * n + lane / 4;
         right[n][step] = {};
-        if (r < slices) right[n][step] = *reinterpret_cast<const Slice<T>*>(tile + r * kTile + 16 * step);
+        if (r < slices) right[n][step] = *reinterpret_cast<const Quad<T>*>(tile + r * kTile + 16 * step);
       }
     }
     if (ds != nullptr && slice == 0) {
@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(kDotThreads, 3)
       for (uint32_t step = 0; step < 2; step++) {
         sum[step] = make_float4(0, 0, 0, 0);
 #pragma unroll
-        for (uint32_t i = 0; i < 2 * M; i++) add(sum[step], left[i / 2][i % 2][step]);
+        for (uint32_t i = 0; i < 2 * M; i++) add(sum[step], widen(left[i / 2][i % 2][step]));
 #pragma unroll
         for (int apart = 4; apart < 32; apart *= 2) {
           const float4 mine = sum[step];
@@ -81,22 +81,22 @@ __global__ void __launch_bounds__(kDotThreads, 3)
     }
 #pragma unroll
     for (uint32_t m = 0; m < M; m++) {
-      uint32_t a[2][3][4];
+      uint32_t a[2][kLeft][4];
 #pragma unroll
       for (uint32_t step = 0; step < 2; step++)
 #pragma unroll
         for (uint32_t half = 0; half < 2; half++) {
-          uint32_t parts[3][2];
+          uint32_t parts[kLeft][2];
           split_row(left[m][half][step], parts);
 #pragma unroll
-          for (int p = 0; p < 3; p++) a[step][p][half] = parts[p][0], a[step][p][half + 2] = parts[p][1];
+          for (int p = 0; p < kLeft; p++) a[step][p][half] = parts[p][0], a[step][p][half + 2] = parts[p][1];
         }
 #pragma unroll
       for (uint32_t n = 0; n < N; n++) {
         float sums[4] = {};
-        uint32_t b[2][kParts][2];
+        uint32_t b[2][kRight][2];
         for (uint32_t step = 0; step < 2; step++) split_row(right[n][step], b[step]);
-        each_product<3, kParts>([&](int left_part, int right_part) {
+        each_product<kLeft, kRight>([&](int left_part, int right_part) {
 #pragma unroll
           for (uint32_t step = 0; step < 2; step++) mma_bf16(sums, a[step][left_part], b[step][right_part]);
         });
@@ -108,7 +108,8 @@ __global__ void __launch_bounds__(kDotThreads, 3)
             if (g >= groups || r >= slices) continue;
             const T* from = t + (column / kTile * slices + r) * kTile + column % kTile;
 #pragma unroll 1
-            for (uint32_t i = 0; i < kColumns; i++) sums[e] = fmaf(dw[g * size + column + i], widen(from[i]), sums[e]);
+            for (uint32_t i = 0; i < kColumns; i++)
+              sums[e] = fmaf(widen(dw[g * size + column + i]), widen(from[i]), sums[e]);
           }
         }
         __syncwarp();
@@ -134,15 +135,16 @@ __global__ void __launch_bounds__(kDotThreads, 3)
 }
 
 // ds where more groups take part than one warp has.
+template <class D>
 __global__ void __launch_bounds__(kThreads)
-    sum_groups_kernel(Fault fault, const float* dw, const int32_t* count, const float* adds, float* ds, uint32_t room,
+    sum_groups_kernel(Fault fault, const D* dw, const int32_t* count, const float* adds, float* ds, uint32_t room,
                       size_t size) {
   uint32_t groups;
   if (fault.stopped() || !present(fault, count, room, groups)) return;
   for (size_t i = flat_index() * 4; i < size; i += flat_stride() * 4) {
     float4 sum = adds == nullptr ? make_float4(0, 0, 0, 0) : *reinterpret_cast<const float4*>(adds + i);
 #pragma unroll 4
-    for (uint32_t g = 0; g < groups; g++) add(sum, *reinterpret_cast<const float4*>(dw + g * size + i));
+    for (uint32_t g = 0; g < groups; g++) add(sum, widen(*reinterpret_cast<const Quad<D>*>(dw + g * size + i)));
     *reinterpret_cast<float4*>(ds + i) = sum;
   }
 }
@@ -158,33 +160,36 @@ void refuse_slices(Launch& l, uint32_t dtype) {
 }
 
 void bank_mix_backward(Launch& l, const BankMixBackwardRow& row) {
-  const int32_t* count = count_of(l, row);
-  const size_t pairs = static_cast<size_t>(row.groups) * row.slices;
-  float *adds = l.optional(row.adds), *ds = l.optional(row.ds);
-  if (ds != nullptr && (row.groups > 32 || pairs == 0)) {
-    launch(l, sum_groups_kernel, flat_grid(l, row.size / 4), kThreads, 0, l.fault(), l.f32(row.dw), count, adds, ds,
-           row.groups, row.size);
-    ds = nullptr;
-  }
-  if (pairs == 0) return;
-  const auto run = [&](auto groups, auto slices, auto* t) {
-    constexpr int M = decltype(groups)::value, N = decltype(slices)::value;
-    const uint32_t chunks = ceil_div(row.groups, 16 * M) * ceil_div(row.slices, 8 * N);
-    const uint32_t needed = ceil_div(row.size / kColumns, kDotWarps);
-    const uint32_t ranges = needed == 0 ? 1 : needed < kRanges ? needed : kRanges;
-    auto* partial = static_cast<float*>(l.scratch(ranges * pairs * sizeof(float)));
-    launch(l, dot_kernel<M, N, std::remove_pointer_t<decltype(t)>>, ranges * chunks, kDotThreads, 0, l.fault(),
-           l.f32(row.dw), t, count, partial, adds, ds, row.groups, row.slices, row.size);
-    sum_axis(l, partial, 1, ranges, pairs, 1.0f, l.optional(row.add), l.f32(row.dc));
-  };
-  using One = std::integral_constant<int, 1>;
-  using Two = std::integral_constant<int, 2>;
-  using Four = std::integral_constant<int, 4>;
-  with_slices(l, row, [&](auto* t) {
-    if (row.groups > 16)
-      row.slices > 16 ? run(Two{}, Four{}, t) : run(Two{}, Two{}, t);
-    else
-      row.slices > 16 ? run(One{}, Four{}, t) : run(One{}, Two{}, t);
+  with_gradients(l, row.dw, [&](auto* dw) {
+    using D = std::remove_const_t<std::remove_pointer_t<decltype(dw)>>;
+    const int32_t* count = count_of(l, row);
+    const size_t pairs = static_cast<size_t>(row.groups) * row.slices;
+    float *adds = l.optional(row.adds), *ds = l.optional(row.ds);
+    if (ds != nullptr && (row.groups > 32 || pairs == 0)) {
+      launch(l, sum_groups_kernel<D>, flat_grid(l, row.size / 4), kThreads, 0, l.fault(), dw, count, adds, ds,
+             row.groups, row.size);
+      ds = nullptr;
+    }
+    if (pairs == 0) return;
+    const auto run = [&](auto groups, auto slices, auto* t) {
+      constexpr int M = decltype(groups)::value, N = decltype(slices)::value;
+      const uint32_t chunks = ceil_div(row.groups, 16 * M) * ceil_div(row.slices, 8 * N);
+      const uint32_t needed = ceil_div(row.size / kColumns, kDotWarps);
+      const uint32_t ranges = needed == 0 ? 1 : needed < kRanges ? needed : kRanges;
+      auto* partial = static_cast<float*>(l.scratch(ranges * pairs * sizeof(float)));
+      launch(l, dot_kernel<M, N, D, std::remove_pointer_t<decltype(t)>>, ranges * chunks, kDotThreads, 0, l.fault(), dw,
+             t, count, partial, adds, ds, row.groups, row.slices, row.size);
+      sum_axis(l, partial, 1, ranges, pairs, 1.0f, l.optional(row.add), l.f32(row.dc));
+    };
+    using One = std::integral_constant<int, 1>;
+    using Two = std::integral_constant<int, 2>;
+    using Four = std::integral_constant<int, 4>;
+    with_slices(l, row, [&](auto* t) {
+      if (row.groups > 16)
+        row.slices > 16 ? run(Two{}, Four{}, t) : run(Two{}, Two{}, t);
+      else
+        row.slices > 16 ? run(One{}, Four{}, t) : run(One{}, Two{}, t);
+    });
   });
 }
 

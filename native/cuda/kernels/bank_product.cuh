@@ -98,14 +98,18 @@ __device__ inline float widen(float x) {
 }
 
 // The large factor: kColumns columns of up to kTerms rows in a warp's registers. T: float, or uint16_t that holds bf16.
-// A lane loads kWide columns, 16 bytes, of every row it has; eight lanes read a row. Of a product a lane gets rows
-// lane / 4 and 8 more, and two runs of kWide columns, run(0) and run(1): sums[j][2 i + h] is row i, column j of run h.
-// Lanes take their columns in an order that puts the same run of neighbouring lanes side by side.
-template <class T>
+// A lane loads kWide columns, by default 16 bytes, of every row it has; eight lanes read a row. Of a product a lane
+// gets rows lane / 4 and 8 more, and two runs of kWide columns, run(0) and run(1): sums[j][2 i + h] is row i, column j
+// of run h. Lanes take their columns in an order that puts the same run of neighbouring lanes side by side.
+template <class T, uint32_t Wide = 16 / sizeof(T)>
 struct Strip {
-  static constexpr uint32_t kWide = 16 / sizeof(T), kColumns = 8 * kWide;
+  static constexpr uint32_t kWide = Wide, kColumns = 8 * kWide;
   static constexpr int kParts = sizeof(T) == 4 ? 3 : 1;
   using Sums = float[kWide][4];
+  // What a lane loads at once.
+  struct alignas(kWide * sizeof(T)) Words {
+    uint32_t at[kWide * sizeof(T) / 4];
+  };
 
   uint32_t b[2][kWide][kParts][2];
 
@@ -115,21 +119,20 @@ struct Strip {
   __device__ void load(const T* x, size_t stride, uint32_t first, uint32_t terms) {
     const uint32_t group = threadIdx.x % 32 / 4;
     x += (group / 2 + group % 2 * 4) * kWide;
-    uint4 raw[2][4];
+    Words raw[2][4];
 #pragma unroll
     for (uint32_t step = 0; step < 2; step++)
 #pragma unroll
       for (uint32_t i = 0; i < 4; i++) {
         const uint32_t row = first + 16 * step + threadIdx.x % 4 * 2 + i % 2 + i / 2 * 8;
-        raw[step][i] = make_uint4(0, 0, 0, 0);
-        if (row < terms) raw[step][i] = *reinterpret_cast<const uint4*>(x + row * stride);
+        raw[step][i] = {};
+        if (row < terms) raw[step][i] = *reinterpret_cast<const Words*>(x + row * stride);
       }
 #pragma unroll
     for (uint32_t step = 0; step < 2; step++)
 #pragma unroll
       for (uint32_t half = 0; half < 2; half++) {
-        const uint4 upper = raw[step][2 * half], lower = raw[step][2 * half + 1];
-        const uint32_t u[4] = {upper.x, upper.y, upper.z, upper.w}, l[4] = {lower.x, lower.y, lower.z, lower.w};
+        const auto &u = raw[step][2 * half].at, &l = raw[step][2 * half + 1].at;
 #pragma unroll
         for (uint32_t j = 0; j < kWide; j++) {
           if constexpr (kParts == 3) {

@@ -5,9 +5,9 @@
 
 namespace sweetspot::cuda {
 
-// Four numbers of a slice as they are kept: float, or bf16 in uint16_t.
+// Four numbers of a slice or of dw as they are kept: float, or bf16 in uint16_t.
 template <class T>
-using Slice = std::conditional_t<sizeof(T) == 4, float4, uint2>;
+using Quad = std::conditional_t<sizeof(T) == 4, float4, uint2>;
 
 #ifdef __CUDACC__
 __device__ inline float4 widen(float4 x) {
@@ -54,6 +54,13 @@ __device__ inline bool present(const Fault& fault, const int32_t* count, uint32_
 template <class Row>
 const int32_t* count_of(Launch& l, const Row& row) {
   return row.count.present() ? l.i32(row.count) : nullptr;
+}
+
+// body(dw) with gradients of generated weights as they are kept.
+template <class F>
+void with_gradients(Launch& l, Ref dw, F&& body) {
+  const In in = l.in(dw);
+  in.f32 != nullptr ? body(in.f32) : body(reinterpret_cast<const uint16_t*>(in.half));
 }
 
 // body(t) with the slices of a row as they are kept; a fault when they are of neither type.

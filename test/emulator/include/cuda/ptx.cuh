@@ -198,12 +198,11 @@ inline void each_of_box(const CUtensorMap& map, uint32_t shared, const int (&at)
 }
 
 // Parameters of a kernel outlive its threads, but not here: maps are copied.
-inline void copy_box(void* shared, const CUtensorMap* from, const int (&at)[3], MemoryBarrier* done) {
+inline void copy_box(void* shared, const CUtensorMap* from, int x, int y, int z, MemoryBarrier* done) {
   check_aligned("cp.async.bulk.tensor", shared, 128);
   const CUtensorMap map = *from;
   const uint32_t target = shared_address(shared), bytes = map.box[0] * map.box[1] * map.box[2] * map.element;
   shared_pointer(target, bytes);
-  const int x = at[0], y = at[1], z = at[2];
   emulator::sometime([=] {
     each_of_box(map, target, {x, y, z}, [&](uint8_t* here, const uint8_t* there) {
       if (there != nullptr)
@@ -230,12 +229,6 @@ inline void store_box_commit() {
 template <int left>
 inline void store_box_wait() {
   emulator::stores_of_thread().finish(left);
-}
-inline void copy_box(void* shared, const CUtensorMap* map, int x, int y, MemoryBarrier* done) {
-  copy_box(shared, map, {x, y, 0}, done);
-}
-inline void copy_box(void* shared, const CUtensorMap* map, int x, int y, int z, MemoryBarrier* done) {
-  copy_box(shared, map, {x, y, z}, done);
 }
 inline void prefetch_map(const CUtensorMap*) {}
 
