@@ -65,7 +65,7 @@ export class Products {
   }
 
   /** Their weight gradient: groups of m x n behind each other. */
-  groupedGradient(sizes: readonly number[], m: number, n: number): Promise<Verdict> {
+  groupedGradient(sizes: readonly number[], m: number, n: number, output: 'f32' | 'bf16'): Promise<Verdict> {
     const { rows, offsets, first } = this.#groups(sizes);
     const b = align(rows * m);
     const blocks = sizes.map((k, g): Block => {
@@ -73,7 +73,7 @@ export class Products {
       return { m, n, k, transA: true, transB: false, a: from, b: to, lda: m, ldb: n };
     });
     const dims = { groups: sizes.length, rows, m, n, precision: 1 };
-    return this.#run(blocks, 'f32', (dw) => row('grouped_gemm_dw', { ...this.#factors(0, b), offsets, dw }, dims, {}));
+    return this.#run(blocks, output, (dw) => row('grouped_gemm_dw', { ...this.#factors(0, b), offsets, dw }, dims, {}));
   }
 
   #factors(a: number, b: number) {

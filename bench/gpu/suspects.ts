@@ -127,7 +127,12 @@ const GROUPS: Readonly<Record<string, (say: Say) => Promise<void>>> = {
         ];
       yield [
         'grouped_gemm_dw',
-        [GROUPED, ODD].map(([m, n]) => [`${m} ${n} f32`, () => all.groupedGradient(SIZES, m!, n!)]),
+        [GROUPED, ODD].flatMap(([m, n]) =>
+          (['f32', 'bf16'] as const).map((output): [string, () => Promise<Verdict>] => [
+            `${m} ${n} ${output}`,
+            () => all.groupedGradient(SIZES, m!, n!, output),
+          ]),
+        ),
       ];
     }),
   attention: (say) =>

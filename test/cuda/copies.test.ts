@@ -2,6 +2,7 @@
 // every op that can write them so, together with products of its output as one Program, against the same rows as Programs
 // of their own.
 import test, { type ExecutionContext } from 'ava';
+import { countBytes } from '../../bench/gpu/bytes.js';
 import { type Backend, openBackend } from '../../ts/backend/index.js';
 import { encodeRow } from '../../ts/backend/rows.js';
 import type { Case } from '../conformance/case.js';
@@ -221,3 +222,15 @@ test.serial('what is left when a run ends is there for the next', (t) =>
     mixed(16, [rest, rest, arena], [128, 144, 0]),
   ]),
 );
+
+test.serial('bytes are counted in the form that numbers are moved in', (t) => {
+  if (!can(t)) return;
+  const [arena, rest] = [1, 2];
+  // b is not made here, so it is rounded first: 16 numbers are read and written in half the size.
+  const words = Uint32Array.from([...mixed(64, [rest, rest, arena], [0, 64, 0]), ...half(arena, 0, rest, 256, rest)]);
+  const moved = (kept: number[]) =>
+    countBytes({ words, arena, kept }).rows.map(({ bytes, rounding }) => [bytes, rounding]);
+  const product = [(16 + 16) * 2 + 16 * 4, 16 * 6];
+  t.deepEqual(moved([]), [[2 * 64 * 4 + 64 * 2, 0], product]);
+  t.deepEqual(moved([0, 256]), [[2 * 64 * 4 + 64 * 6, 0], product]);
+});

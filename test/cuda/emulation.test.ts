@@ -68,3 +68,9 @@ test('training steps give the losses of the CPU, and the same bits a second time
   await run(t, [path.join('dist', 'bench', 'gpu', 'training.js'), '6', '--small']);
   t.pass();
 });
+
+test.serial('every path of wgmma, by every element of its results', async (t) => {
+  t.timeout(600_000);
+  await run(t, [path.join('dist', 'bench', 'gpu', 'suspects.js'), '--small']);
+  t.pass();
+});
