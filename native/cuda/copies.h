@@ -5,8 +5,9 @@
 // not even written. This changes no result: a product sees the same bits as if it rounded its factors itself.
 //
 // Results: what such a product makes for elementwise rows alone (the input of SwiGLU, of a rotation, the gradient that
-// a norm takes; not what is added to the residual stream) is kept in bf16 only, as mixed precision elsewhere has it,
-// where it lies in the Program's arena. This rounds once more than the CPU does, and halves most of what a step moves.
+// a norm takes; not what is added to the residual stream), or as the gradient of generated weights for the ops of a
+// bank, is kept in bf16 only, as mixed precision elsewhere has it, where it lies in the Program's arena. This rounds
+// once more than the CPU does, and halves most of what a step moves.
 #pragma once
 #include <cstddef>
 #include <cstdint>

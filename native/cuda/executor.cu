@@ -78,6 +78,7 @@ __global__ void sm90a_kernel(DeviceError* answer) {
 // Keeps the first failure; later ones follow from it.
 bool Executor::check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return true;
+  cudaGetLastError();  // must not be found again by the next launch
   if (failure_.empty()) failure_ = std::string("CUDA could not ") + what + ": " + cudaGetErrorString(status);
   return false;
 }
