@@ -11,11 +11,11 @@ import type { Taught } from './teacher.js';
  * Rows a chunk, a multiple of 16 because rows must start at 64-byte places. 4 MiB of logits stay in the last-level cache
  * between the kernels of a chunk; but every chunk adds to the whole gradient of w, and fewer than 256 rows do not repay
  * reading and writing it, so a large vocabulary takes up to 32 MiB. No cache of a GPU holds a chunk that fills it: there
- * the gradient of w is what counts, and chunks take up to 512 MiB.
+ * the gradient of w is what counts, and chunks take up to 512 MiB, in whole tiles of 128 rows.
  */
 export function chunkRows(rows: number, vocab: number, device: Backend['name']): number {
   const fitting = (bytes: number) => Math.floor(bytes / (4 * vocab) / 16) * 16;
-  if (device === 'cuda') return Math.min(rows, Math.max(16, fitting(512 << 20)));
+  if (device === 'cuda') return Math.min(rows, Math.max(16, Math.floor(fitting(512 << 20) / 128) * 128));
   return Math.min(rows, Math.max(16, fitting(4 << 20), Math.min(256, fitting(32 << 20))));
 }
 
