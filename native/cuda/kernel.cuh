@@ -11,8 +11,8 @@
 // Rows behind a failed one must change nothing, though all of them are already enqueued: every kernel takes l.fault()
 // and begins with `if (fault.failed()) return;`, or `if (fault.stopped()) return;` when it may raise a fault itself.
 //
-// To add a kernel: an op in bindings/ops.json, its function in native/cuda/kernels/<file>.cu, the file in
-// CMakeLists.txt.
+// To add a kernel: an op in bindings/ops.json, its function in native/cuda/kernels/<file>.cu. If it takes or makes
+// numbers in bf16, the tables at the head of copies.cu.
 #pragma once
 #include <cstddef>
 #include <cstdint>

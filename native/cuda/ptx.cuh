@@ -216,19 +216,6 @@ struct Wgmma;
       "+f"(d[i + 7])
 // clang-format off
 template <int TransA, int TransB>
-struct Wgmma<64, TransA, TransB> {
-  __device__ static void run(float (&d)[32], uint64_t a, uint64_t b, int add) {
-    SWEETSPOT_SM90A(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-        "}, %32, %33, p, 1, 1, %35, %36;\n}\n"
-        : SWEETSPOT_EIGHT(0), SWEETSPOT_EIGHT(8), SWEETSPOT_EIGHT(16), SWEETSPOT_EIGHT(24)
-        : "l"(a), "l"(b), "r"(add), "n"(TransA), "n"(TransB));
-  }
-};
-template <int TransA, int TransB>
 struct Wgmma<128, TransA, TransB> {
   __device__ static void run(float (&d)[64], uint64_t a, uint64_t b, int add) {
     SWEETSPOT_SM90A(

@@ -10,19 +10,24 @@ import { gemmDims } from '../conformance/cases/gemm.js';
 import { drawInputs } from '../conformance/generators.js';
 import { type Layout, layOut, type Span } from '../conformance/layout.js';
 import { inPlaceChoices } from '../conformance/runner.js';
-import { after, available, bytesOf, can, numbers, type Rows, round, same, someCases } from './programs.js';
+import { after, available, bytesOf, numbers, type Rows, round, same, someCases } from './programs.js';
 
-/** The operand that an op can write in bf16: direct_output() of native/cuda/copies.cu. */
+/** The operand that an op can write in bf16: direct_output() of native/cuda/copies.cu. gemm, whose c may have gaps, ends as grouped_gemm. */
 const OUTPUTS = {
   add: 'y',
+  attention: 'y',
+  attention_backward: 'dqkv',
+  bank_mix: 'w',
   broadcast: 'y',
   combine_rows: 'y',
   combine_rows_backward: 'dx',
   cross_entropy: 'dlogits',
   distill_cross_entropy: 'dlogits',
   embedding: 'y',
+  grouped_gemm: 'c',
   grouped_gemm_dw: 'dw',
   mul: 'y',
+  muon_momentum: 'x',
   qk_norm: 'y',
   qk_norm_backward: 'dx',
   rms_norm: 'y',
@@ -36,6 +41,8 @@ const OUTPUTS = {
 /** Columns of a product. */
 const WIDTH = 5;
 
+/** Without CUDA all are skipped, by name. */
+const on = { serial: available ? test.serial : test.serial.skip };
 let backend: Backend;
 
 test.before(() => {
@@ -106,8 +113,7 @@ async function compare(item: Case, output: string, host?: string): Promise<strin
 }
 
 for (const [op, output] of Object.entries(OUTPUTS)) {
-  test.serial(`${op} writes ${output} in bf16`, async (t) => {
-    if (!can(t)) return;
+  on.serial(`${op} writes ${output} in bf16`, async (t) => {
     const failures: string[] = [];
     for (const item of someCases(op as keyof typeof OUTPUTS)) {
       // What lies where groups take no part is undefined.
@@ -124,7 +130,6 @@ for (const [op, output] of Object.entries(OUTPUTS)) {
 
 /** Rows that once went wrong, or could: the same as one Program, run twice, and as Programs of their own. */
 async function holds(t: ExecutionContext, floats: number, rows: Rows): Promise<void> {
-  if (!can(t)) return;
   const setting = { arena: numbers(floats, 'arena'), rest: numbers(floats, 'rest'), rows, runs: 2 };
   const [, want] = await after(backend, setting);
   const [, found] = await after(backend, { ...setting, kept: [] });
@@ -144,7 +149,7 @@ const half = (from: number, at: number, to: number, place: number, b: number, di
     { alpha: 1 },
   );
 
-test.serial('a product that leaves gaps does not hide what lies in them', (t) =>
+on.serial('a product that leaves gaps does not hide what lies in them', (t) =>
   holds(t, 512, (arena, rest) => [
     mixed(16, [rest, rest, arena], [0, 16, 32]),
     half(arena, 32, rest, 256, rest),
@@ -154,7 +159,7 @@ test.serial('a product that leaves gaps does not hide what lies in them', (t) =>
   ]),
 );
 
-test.serial('a factor in the gaps of a product is the older one', (t) =>
+on.serial('a factor in the gaps of a product is the older one', (t) =>
   holds(t, 512, (arena, rest) => [
     mixed(96, [rest, rest, arena], [0, 96, 0]),
     half(rest, 0, arena, 0, rest, { ...gemmDims(2, 16, 4), ldc: 80 }),
@@ -162,7 +167,7 @@ test.serial('a factor in the gaps of a product is the older one', (t) =>
   ]),
 );
 
-test.serial('factors that begin at one place and differ in length', async (t) => {
+on.serial('factors that begin at one place and differ in length', async (t) => {
   const square = gemmDims(4, 8, 8);
   const rows: Rows = (arena, rest) => [
     mixed(64, [rest, rest, arena], [0, 64, 0]),
@@ -178,7 +183,7 @@ test.serial('factors that begin at one place and differ in length', async (t) =>
   t.true(same(found.subarray(1024, 1152), found.subarray(1280, 1408)));
 });
 
-test.serial('what a run leaves behind is there for the next', (t) =>
+on.serial('what a run leaves behind is there for the next', (t) =>
   holds(t, 512, (arena, rest) => [
     mixed(16, [arena, rest, rest], [0, 0, 256]),
     mixed(16, [rest, rest, arena], [256, 32, 0]),
@@ -186,7 +191,7 @@ test.serial('what a run leaves behind is there for the next', (t) =>
   ]),
 );
 
-test.serial('what is left of numbers that were written over in part', (t) =>
+on.serial('what is left of numbers that were written over in part', (t) =>
   holds(t, 512, (arena, rest) => [
     mixed(64, [rest, rest, arena], [0, 64, 0]),
     half(arena, 0, rest, 256, rest),
@@ -195,7 +200,7 @@ test.serial('what is left of numbers that were written over in part', (t) =>
   ]),
 );
 
-test.serial('numbers of several rows, read at once', (t) =>
+on.serial('numbers of several rows, read at once', (t) =>
   holds(t, 512, (arena, rest) => [
     mixed(64, [rest, rest, arena], [0, 64, 0]),
     half(arena, 0, rest, 256, rest),
@@ -204,7 +209,7 @@ test.serial('numbers of several rows, read at once', (t) =>
   ]),
 );
 
-test.serial('what is left lies in the gaps of a product', (t) =>
+on.serial('what is left lies in the gaps of a product', (t) =>
   holds(t, 512, (arena, rest) => [
     mixed(96, [rest, rest, arena], [0, 96, 0]),
     half(arena, 0, rest, 256, rest),
@@ -214,7 +219,7 @@ test.serial('what is left lies in the gaps of a product', (t) =>
   ]),
 );
 
-test.serial('what is left when a run ends is there for the next', (t) =>
+on.serial('what is left when a run ends is there for the next', (t) =>
   holds(t, 512, (arena, rest) => [
     mixed(16, [arena, rest, rest], [32, 0, 256]),
     mixed(64, [rest, rest, arena], [256, 64, 0]),
@@ -223,8 +228,7 @@ test.serial('what is left when a run ends is there for the next', (t) =>
   ]),
 );
 
-test.serial('bytes are counted in the form that numbers are moved in', (t) => {
-  if (!can(t)) return;
+on.serial('bytes are counted in the form that numbers are moved in', (t) => {
   const [arena, rest] = [1, 2];
   // b is not made here, so it is rounded first: 16 numbers are read and written in half the size.
   const words = Uint32Array.from([...mixed(64, [rest, rest, arena], [0, 64, 0]), ...half(arena, 0, rest, 256, rest)]);

@@ -1,5 +1,4 @@
 // What tests of Programs on a GPU share: rows run as one Program and as Programs of their own.
-import type { ExecutionContext } from 'ava';
 import { type Backend, cudaInfo } from '../../ts/backend/index.js';
 import type { Case } from '../conformance/case.js';
 import { CASES } from '../conformance/cases/index.js';
@@ -12,14 +11,6 @@ const STEP = 7;
 const MOST = 1 << 20;
 
 export const available = 'name' in (cudaInfo() ?? {});
-
-/** False, and a line in the log, where there is no CUDA. */
-export function can(t: ExecutionContext): boolean {
-  if (available) return true;
-  t.log('skipped: cuda is not available here');
-  t.pass();
-  return false;
-}
 
 /** Rows over the buffers of one run: the arena and one for everything else. */
 export type Rows = (arena: number, rest: number) => Uint32Array[];

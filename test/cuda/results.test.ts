@@ -9,7 +9,7 @@ import { gemmDims } from '../conformance/cases/gemm.js';
 import { drawInputs } from '../conformance/generators.js';
 import { type Layout, layOut, type Span } from '../conformance/layout.js';
 import { inPlaceChoices } from '../conformance/runner.js';
-import { after, available, bytesOf, can, numbers, type Rows, round, same, someCases } from './programs.js';
+import { after, available, bytesOf, numbers, type Rows, round, same, someCases } from './programs.js';
 
 /** The operands that an op takes in bf16: either() of native/cuda/copies.cu. */
 const EITHER = {
@@ -29,6 +29,8 @@ const EITHER = {
 /** Terms of a product, and its most columns. */
 const [DEPTH, COLUMNS] = [5, 64];
 
+/** Without CUDA all are skipped, by name. */
+const on = { serial: available ? test.serial : test.serial.skip };
 let backend: Backend;
 
 test.before(() => {
@@ -120,8 +122,7 @@ async function compare(item: Case, inputs: readonly string[], sharing: Record<st
 }
 
 for (const [op, inputs] of Object.entries(EITHER) as [keyof typeof EITHER, readonly string[]][]) {
-  test.serial(`${op} reads ${inputs.join(' and ')} in bf16`, async (t) => {
-    if (!can(t)) return;
+  on.serial(`${op} reads ${inputs.join(' and ')} in bf16`, async (t) => {
     const failures: string[] = [];
     for (const item of someCases(op)) {
       // Only what it multiplies in bf16 itself does attention round otherwise.
@@ -186,8 +187,7 @@ for (const [groups, count] of [
   [4, 3],
   [40, 36],
 ] as const) {
-  test.serial(`a step of a bank with ${count} of ${groups} groups`, async (t) => {
-    if (!can(t)) return;
+  on.serial(`a step of a bank with ${count} of ${groups} groups`, async (t) => {
     for (const dtype of [0, 1]) {
       const step = bankStep(groups, count, dtype);
       const { equal, image } = await agree(step);

@@ -69,6 +69,8 @@ struct Split {
 // Enqueues a product. Small products on large GPUs leave multiprocessors idle, so K is cut into parts then, and a
 // second kernel adds the partial products in order.
 void multiply(Launch& l, Product p, Matmul precision);
+// Adds the partial products of the first `entries` entries (of those in p.part_sums, if there are any) in order of k.
+void sum_parts(Launch& l, const Product& p, const Split& split, uint32_t entries);
 // Whether multiply() takes the large tiles, so that group_tiles can be made for them.
 bool takes_large_tiles(const Product& p);
 // How long the parts of a grouped_gemm_dw are to be.

@@ -83,48 +83,11 @@ BoxedMatrix boxed(const bf16* base, bool k_major, uint32_t rows, uint32_t k, siz
   return m;
 }
 
-// Adds the partial products in order of k.
-constexpr uint32_t kSumThreads = 256, kSumBlocks = 2048;
-__global__ void __launch_bounds__(kSumThreads) sum_kernel(Fault fault, Product p, WgmmaSplit split) {
-  if (fault.failed()) return;
-  const uint32_t across = split.pitch / 4, quads = p.m * across;
-  const size_t layer = static_cast<size_t>(p.m) * split.pitch;
-  for (uint32_t entry = blockIdx.y; entry < p.batch; entry += gridDim.y) {
-    if (p.count != nullptr && entry >= static_cast<uint32_t>(*p.count)) return;
-    for (uint32_t quad = blockIdx.x * kSumThreads + threadIdx.x; quad < quads; quad += gridDim.x * kSumThreads) {
-      const float* from = split.partial + entry * layer + static_cast<size_t>(quad) * 4;
-      float4 sum = {0, 0, 0, 0};
-#pragma unroll 8
-      for (uint32_t part = 0; part < split.splits; part++) {
-        const float4 x = *reinterpret_cast<const float4*>(from + part * p.batch * layer);
-        sum = {sum.x + x.x, sum.y + x.y, sum.z + x.z, sum.w + x.w};
-      }
-      const uint32_t row = quad / across, col = quad % across * 4;
-      const size_t at = entry * p.stride_c + row * p.ldc + col;
-      float four[4] = {sum.x, sum.y, sum.z, sum.w};
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        four[i] *= p.alpha;
-        if (col + i >= p.n) continue;
-        if (p.bias != nullptr) four[i] += p.bias[col + i];
-        if (p.add != nullptr) four[i] += p.add[at + i];
-      }
-      if (col + 4 <= p.n && at % 4 == 0) {
-        p.c.put4(at, {four[0], four[1], four[2], four[3]});
-      } else {
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-          if (col + i < p.n) p.c.put(at + i, four[i]);
-      }
-    }
-  }
-}
-
-WgmmaOutput output_of(const Product& p, const WgmmaSplit& split) {
+WgmmaOutput output_of(const Product& p, const Split& split) {
   constexpr uint32_t kRows = 16;
   WgmmaOutput output{};
   if (split.splits > 1) {
-    output.boxes = make_map(output.f32, {split.partial, p.n, p.m, layers(p, split.splits), split.pitch,
+    output.boxes = make_map(output.f32, {split.sums, p.n, p.m, layers(p, split.splits), split.pitch,
                                          static_cast<size_t>(p.m) * split.pitch, kRows, sizeof(float)});
     return output;
   }
@@ -136,7 +99,7 @@ WgmmaOutput output_of(const Product& p, const WgmmaSplit& split) {
 }
 
 template <class Shape>
-void launch_shape(Launch& l, const Product& p, const WgmmaSplit& split, const CUtensorMap& a, const CUtensorMap& b,
+void launch_shape(Launch& l, const Product& p, const Split& split, const CUtensorMap& a, const CUtensorMap& b,
                   const WgmmaOutput& output, uint32_t count) {
   const auto launch_layout = [&](auto kernel) {
     launch(l, kernel, std::min(count, static_cast<uint32_t>(l.sms)), kWgmmaThreads, Shape::kShared, l.fault(), a, b,
@@ -168,10 +131,10 @@ bool multiply_wgmma(Launch& l, const Product& p) {
   if (!make_map(a, boxed(p.a_half, !p.trans_a, p.m, p.k, p.lda, p.stride_a, entries, WgmmaShape<256>::kM)) ||
       !make_map(b, boxed(p.b_half, p.trans_b, p.n, p.k, p.ldb, p.stride_b, groups, cut.columns)))
     return false;
-  WgmmaSplit split;
+  Split split;
   if (cut.splits > 1) {
     split = {cut.splits, ceil_div(typical_steps(p), cut.splits) * kWgmmaDepth, nullptr, ceil_div(p.n, 4) * 4};
-    split.partial = static_cast<float*>(l.scratch(layers(p, split.splits) * p.m * split.pitch * sizeof(float)));
+    split.sums = static_cast<float*>(l.scratch(layers(p, split.splits) * p.m * split.pitch * sizeof(float)));
   }
   const WgmmaOutput output = output_of(p, split);
   if (cut.columns == 256)
@@ -179,9 +142,9 @@ bool multiply_wgmma(Launch& l, const Product& p) {
   else
     launch_shape<WgmmaShape<128>>(l, p, split, a, b, output, static_cast<uint32_t>(count));
   if (split.splits > 1) {
-    const uint32_t high = std::min(p.batch, kSumBlocks), quads = ceil_div(uint64_t{p.m} * split.pitch, 4);
-    const uint32_t wide = std::min(ceil_div(quads, kSumThreads), ceil_div(kSumBlocks, high));
-    launch(l, sum_kernel, dim3(wide, high), kSumThreads, 0, l.fault(), p, split);
+    Product whole = p;  // every entry has the same number of parts here, whatever others would cut it into
+    whole.part_sums = nullptr;
+    sum_parts(l, whole, split, p.batch);
   }
   return true;
 }

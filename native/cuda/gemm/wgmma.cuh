@@ -31,13 +31,6 @@ struct WgmmaShape {
   static constexpr uint32_t kBand = Columns == 256 ? 16 : 12;
 };
 
-// K in `splits` parts, each `depth` long: partial products lie in (splits, batch, m, pitch). Groups have a depth each.
-struct WgmmaSplit {
-  uint32_t splits = 1, depth = 0;
-  float* partial = nullptr;
-  uint32_t pitch = 0;  // n and up to 3 more, so that rows are aligned
-};
-
 // One tile of the result, or of one part of it when K is split.
 struct WgmmaTile {
   uint32_t row, end, col;   // rows up to `end` are this tile's
@@ -54,7 +47,7 @@ __host__ __device__ inline uint32_t wgmma_rows_of_tiles(const Product& p, uint32
 
 // Tile `index` of all; false when it has nothing to compute.
 template <class Shape>
-__device__ inline bool find_tile(const Product& p, const WgmmaSplit& split, uint32_t index, WgmmaTile& t) {
+__device__ inline bool find_tile(const Product& p, const Split& split, uint32_t index, WgmmaTile& t) {
   const uint32_t high = wgmma_rows_of_tiles(p, Shape::kM), wide = ceil_div(p.n, Shape::kN);
   const uint32_t layer = index / (high * wide), within = index % (high * wide);
   const uint32_t above = within / (Shape::kBand * wide) * Shape::kBand, in_band = within % (Shape::kBand * wide);
@@ -87,8 +80,7 @@ __device__ inline bool find_tile(const Product& p, const WgmmaSplit& split, uint
 
 // The block's next tile with something to compute, from `index` on.
 template <class Shape>
-__device__ inline bool next_tile(const Product& p, const WgmmaSplit& split, uint32_t tiles, uint32_t& index,
-                                 WgmmaTile& t) {
+__device__ inline bool next_tile(const Product& p, const Split& split, uint32_t tiles, uint32_t& index, WgmmaTile& t) {
   for (; index < tiles; index += gridDim.x)
     if (find_tile<Shape>(p, split, index, t)) {
       index += gridDim.x;
@@ -111,10 +103,10 @@ __device__ inline void fetch_factor(uint8_t* stage, const CUtensorMap* map, uint
   }
 }
 
-__device__ inline WgmmaTarget find_target(const Product& p, const WgmmaSplit& split, const WgmmaTile& t) {
+__device__ inline WgmmaTarget find_target(const Product& p, const Split& split, const WgmmaTile& t) {
   if (split.splits == 1) return {p.c, t.entry * p.stride_c, p.ldc, t.entry, p.bias, p.add, p.alpha};
-  const uint32_t layer = t.part * p.batch + t.entry;
-  return {{split.partial, nullptr},
+  const uint32_t layer = t.entry * split.splits + t.part;
+  return {{split.sums, nullptr},
           static_cast<size_t>(layer) * p.m * split.pitch,
           split.pitch,
           layer,
@@ -165,7 +157,7 @@ struct WgmmaStages {
 // One thread.
 template <class Shape, bool KMajorA, bool KMajorB>
 __device__ inline void fetch_tiles(WgmmaStages<Shape> ring, const CUtensorMap* map_a, const CUtensorMap* map_b,
-                                   const Product& p, const WgmmaSplit& split, uint32_t tiles) {
+                                   const Product& p, const Split& split, uint32_t tiles) {
   WgmmaTile t;
   uint32_t index = blockIdx.x;
   while (next_tile<Shape>(p, split, tiles, index, t)) {
@@ -185,7 +177,7 @@ __device__ inline void fetch_tiles(WgmmaStages<Shape> ring, const CUtensorMap* m
 // A warpgroup, number `group` of kConsumers.
 template <class Shape, bool KMajorA, bool KMajorB>
 __device__ inline void multiply_tiles(WgmmaStages<Shape> ring, uint32_t group, const WgmmaOutput& output,
-                                      const Product& p, const WgmmaSplit& split, uint32_t tiles) {
+                                      const Product& p, const Split& split, uint32_t tiles) {
   constexpr uint32_t kBox = 64 * kWgmmaDepth * 2, kNextA = KMajorA ? 16 : kBox, kNextB = KMajorB ? 16 : kBox;
   constexpr uint32_t kAdvanceA = (KMajorA ? 32 : 2048) >> 4, kAdvanceB = (KMajorB ? 32 : 2048) >> 4;
   const uint32_t warp = threadIdx.x / 32 % 4;
@@ -238,7 +230,7 @@ template <class Shape, bool KMajorA, bool KMajorB>
 __global__ void __launch_bounds__(kWgmmaThreads, 1)
     wgmma_kernel(Fault fault, const __grid_constant__ CUtensorMap map_a, const __grid_constant__ CUtensorMap map_b,
                  const __grid_constant__ WgmmaOutput output, const __grid_constant__ Product p,
-                 const __grid_constant__ WgmmaSplit split, uint32_t tiles) {
+                 const __grid_constant__ Split split, uint32_t tiles) {
   // Code for other devices is never launched and need not be long.
   if (!compiled_for_sm90a() || fault.failed()) return;
   WgmmaStages<Shape> ring(dynamic_shared());

@@ -60,6 +60,7 @@ __global__ void __launch_bounds__(kSumThreads) sum_parts_kernel(Fault fault, Pro
   for (uint32_t i = blockIdx.y; i < entries; i += gridDim.y) {
     const PartSum what = p.part_sums != nullptr ? p.part_sums[i] : PartSum{i, i * split.splits, split.splits};
     if (what.entry == kAbsent) continue;
+    if (p.part_sums == nullptr && p.count != nullptr && i >= static_cast<uint32_t>(*p.count)) return;
     for (uint32_t quad = blockIdx.x * kSumThreads + threadIdx.x; quad < quads; quad += gridDim.x * kSumThreads) {
       const float* from = split.sums + what.slot * size + size_t{quad} * 4;
       float4 sum{0, 0, 0, 0};
@@ -127,6 +128,13 @@ bool takes_large_tiles(const Product& p) {
   return tiles(p, kLargeTile) * (parts > 1 ? parts : 1) >= kLargeSlots / 2;
 }
 
+void sum_parts(Launch& l, const Product& p, const Split& split, uint32_t entries) {
+  const size_t size = static_cast<size_t>(p.m) * split.pitch;
+  const uint32_t high = std::min(entries, kSumBlocks);
+  const uint32_t wide = std::min(ceil_div(size, 4 * kSumThreads), ceil_div(kSumBlocks, high));
+  launch(l, sum_parts_kernel, dim3(wide, high), kSumThreads, 0, l.fault(), p, split, entries);
+}
+
 uint32_t choose_part_depth(const Product& p) {
   // Parts enough for all slots, and none that others have to wait for.
   const bool large = takes_large_tiles(p);
@@ -156,10 +164,7 @@ void multiply(Launch& l, Product p, Matmul precision) {
   const size_t size = static_cast<size_t>(p.m) * split.pitch;
   if (partial > 0) split.sums = static_cast<float*>(l.scratch(partial * size * sizeof(float)));
   launch_precision(l, p, split, large, precision);
-  if (sums == 0) return;
-  const uint32_t high = std::min(sums, kSumBlocks);
-  const uint32_t wide = std::min(ceil_div(size, 4 * kSumThreads), ceil_div(kSumBlocks, high));
-  launch(l, sum_parts_kernel, dim3(wide, high), kSumThreads, 0, l.fault(), p, split, sums);
+  if (sums > 0) sum_parts(l, p, split, sums);
 }
 
 void gemm(Launch& l, const GemmRow& row) {

@@ -39,17 +39,8 @@ extern dim3 blockDim, gridDim;
 struct alignas(8) float2 {
   float x, y;
 };
-struct float3 {
-  float x, y, z;
-};
 struct alignas(16) float4 {
   float x, y, z, w;
-};
-struct alignas(8) int2 {
-  int x, y;
-};
-struct alignas(16) int4 {
-  int x, y, z, w;
 };
 struct alignas(8) uint2 {
   unsigned x, y;
@@ -65,9 +56,6 @@ inline float2 make_float2(float x, float y) {
 }
 inline float4 make_float4(float x, float y, float z, float w) {
   return {x, y, z, w};
-}
-inline uint2 make_uint2(unsigned x, unsigned y) {
-  return {x, y};
 }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
   return {x, y, z, w};
@@ -99,9 +87,6 @@ constexpr std::common_type_t<A, B> max(A a, B b) {
   if constexpr (std::is_floating_point_v<T>) return std::fmax(a, b);
   return static_cast<T>(a) < static_cast<T>(b) ? static_cast<T>(b) : static_cast<T>(a);
 }
-inline float rsqrtf(float x) {
-  return 1.0f / std::sqrt(x);
-}
 inline float __fadd_rn(float a, float b) {
   return a + b;
 }
@@ -110,12 +95,6 @@ inline float __fmul_rn(float a, float b) {
 }
 inline float __fdividef(float a, float b) {
   return a / b;
-}
-inline float __expf(float x) {
-  return std::exp(x);
-}
-inline float __frcp_rn(float x) {
-  return 1.0f / x;
 }
 inline unsigned __float_as_uint(float x) {
   return std::bit_cast<unsigned>(x);
@@ -140,9 +119,6 @@ inline float __int2float_rz(int x) {
   return std::fabs(static_cast<double>(nearest)) > std::fabs(static_cast<double>(x)) ? std::nextafter(nearest, 0.0f)
                                                                                      : nearest;
 }
-inline float __int2float_rn(int x) {
-  return static_cast<float>(x);
-}
 inline int __popc(unsigned x) {
   return std::popcount(x);
 }
@@ -153,30 +129,11 @@ inline unsigned __byte_perm(unsigned a, unsigned b, unsigned choice) {
   for (int i = 0; i < 4; i++) y |= static_cast<unsigned>(bytes >> 8 * (choice >> 4 * i & 7) & 0xff) << 8 * i;
   return y;
 }
-inline unsigned __umulhi(unsigned a, unsigned b) {
-  return static_cast<unsigned>(uint64_t{a} * b >> 32);
-}
-template <class T>
-T __ldg(const T* from) {
-  return *from;
-}
-template <class T>
-T __ldcs(const T* from) {
-  return *from;
-}
-template <class T>
-void __stcs(T* to, T value) {
-  *to = value;
-}
 
 // Blocks run one after the other and fibers do not interrupt each other.
 template <class T>
 T atomicAdd(T* at, std::type_identity_t<T> value) {
   return std::exchange(*at, *at + value);
-}
-template <class T>
-T atomicMax(T* at, std::type_identity_t<T> value) {
-  return std::exchange(*at, std::max(*at, value));
 }
 template <class T>
 T atomicOr(T* at, std::type_identity_t<T> value) {
@@ -188,8 +145,6 @@ T atomicCAS(T* at, std::type_identity_t<T> expected, std::type_identity_t<T> val
   if (found == expected) *at = value;
   return found;
 }
-inline void __threadfence() {}
-inline void __threadfence_block() {}
 
 inline void __syncthreads() {
   emulator::barrier(0, 0);
@@ -226,13 +181,6 @@ T __shfl_xor_sync(unsigned mask, T mine, int lane, int = 32) {
 template <class T>
 T __shfl_sync(unsigned mask, T mine, int lane, int width = 32) {
   return emulator_shuffle("__shfl_sync", mask, mine, [=](int i) { return i / width * width + lane % width; });
-}
-template <class T>
-T __shfl_down_sync(unsigned mask, T mine, unsigned delta, int width = 32) {
-  return emulator_shuffle("__shfl_down_sync", mask, mine, [=](int i) {
-    const int source = i + static_cast<int>(delta);
-    return source / width == i / width ? source : i;
-  });
 }
 template <class T>
 T __shfl_up_sync(unsigned mask, T mine, unsigned delta, int width = 32) {
